@@ -1,0 +1,379 @@
+"""HTTP clients: the one layer that sees every attempt, hidden retries and broken bodies included.
+
+httpx and httpx2 clients send everything through `Client.send` and `AsyncClient.send`. Those are
+wrapped, on one client (`instrument`) or for the whole process (`patch`). A request to a model's
+API is held before it is sent and ended by what comes back: the body where it was read, or what
+its stream said as it passed by. Requests to anything else pass untouched.
+
+A host's model call sets `call_of` to say on whose behalf requests leave (`Call`); without one
+they belong to the current run, or are runs of their own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from tallystick.request import UNSURE, Recorder, Request
+from tallystick.run import Run, current_run
+from tallystick.wire import (
+    API,
+    Reading,
+    StreamReader,
+    identify,
+    provider_of,
+    read_request,
+    read_response,
+)
+
+MAX_BODY = 64 * 1024 * 1024
+"""How much of a body that is no event stream is kept to find its usage in, in bytes."""
+
+_NAMES_ITS_MODEL = ("openai.", "anthropic.", "cohere.", "ollama.")
+_MARK = "tallystick"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared, not bound
+
+
+class Call(Protocol):
+    """A host's call of a model, on whose behalf HTTP requests leave."""
+
+    def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
+        """Return the request to count an attempt as, and whether it is held already."""
+        ...
+
+
+call_of: ContextVar[Call | None] = ContextVar("tallystick_call", default=None)
+
+
+class Attempt:
+    """One HTTP request to a model, from before it leaves until its body has been seen."""
+
+    def __init__(self, request: Request, api: API, own_run: Run | None) -> None:
+        self.request = request
+        self.api = api
+        self._own_run = own_run
+        self._reader: StreamReader | None = None
+        self._body: bytearray | None = None
+        self._status = 0
+        self._headers: dict[str, str] = {}
+
+    def fail(self, error: BaseException) -> None:
+        """End it by an exception of the client."""
+        self.request.fail(error, self._reading(whole=False))
+        self._done()
+
+    def answer(self, response: Any, streamed: bool) -> None:  # noqa: FBT001 - as httpx has it
+        """Read a response that has arrived, or follow it while the caller reads it."""
+        self._status = response.status_code
+        self._headers = {name.lower(): value for name, value in response.headers.items()}
+        if self._status >= 400:
+            if self._status in UNSURE:
+                self.request.doubt(error_type=str(self._status))
+            else:
+                self.request.reject(str(self._status))
+            self._done()
+        elif not streamed or hasattr(response, "_content"):
+            self.request.settle(
+                read_response(self.api, self._status, self._headers, response.content)
+            )
+            self._done()
+        else:
+            if "event-stream" in self._headers.get("content-type", "") or self.api.endswith(
+                "-stream"
+            ):
+                self._reader = StreamReader(self.api, self._headers)
+            else:
+                self._body = bytearray()
+            _follow(response, self)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a piece of the decoded body as it passes to the caller."""
+        if self._reader is not None:
+            self._reader.feed(chunk)
+        elif self._body is not None and len(self._body) + len(chunk) <= MAX_BODY:
+            self._body += chunk
+
+    def finish(self, error: BaseException | None = None, *, at_end: bool = False) -> None:
+        """End it: the body has been read to its end, was left early, or broke off."""
+        if self.request.ended:
+            return
+        reading = self._reading(whole=at_end)
+        if at_end or (self._reader is not None and self._reader.finished):
+            # The provider has said all that it was going to say.
+            self.request.settle(reading)
+        elif error is None or isinstance(error, GeneratorExit):
+            self.request.doubt(reading, outcome="cancelled", error_type="stream_left_early")
+        else:
+            self.request.fail(error, reading)
+        self._done()
+
+    def _reading(self, *, whole: bool) -> Reading | None:
+        if self._reader is not None:
+            return self._reader.close()
+        if self._body is not None and whole:
+            return read_response(self.api, self._status, self._headers, bytes(self._body))
+        return None
+
+    def _done(self) -> None:
+        if self._own_run is not None:
+            self.request.announce_sync()
+            self._own_run.close("completed")
+
+
+class _Body:
+    """Shows an attempt the body of a response while the caller reads it, whatever happens."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self.awaiting = False
+        """Whether a chunk is being awaited. Then it is the reading that closes the response, or
+        it will see what closing does to it, so that closing says nothing of its own."""
+
+    def saw(self, chunk: bytes) -> None:
+        _guard(self._attempt, self._attempt.feed, chunk)
+
+    def ended(self) -> None:
+        _guard(self._attempt, self._end)
+
+    def _end(self) -> None:
+        self._attempt.finish(at_end=True)
+
+    def broke(self, error: BaseException) -> None:
+        _guard(self._attempt, self._attempt.finish, error)
+
+    def left(self) -> None:
+        if not self.awaiting:
+            _guard(self._attempt, self._attempt.finish)
+
+
+def _follow(response: Any, attempt: Attempt) -> None:
+    """Let the attempt see the body while the caller reads it, however the caller reads it.
+
+    Every reader of httpx (lines, text, whole) reads through `aiter_bytes` or `iter_bytes`, after
+    decompression. They and the closing are overridden on this one response.
+    """
+    body = _Body(attempt)
+    if hasattr(response.stream, "__aiter__"):
+        _follow_async(response, body)
+    else:
+        _follow_sync(response, body)
+
+
+def _follow_async(response: Any, body: _Body) -> None:
+    aiter_bytes, aclose = response.aiter_bytes, response.aclose
+
+    async def follow(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        chunks = aiter_bytes(chunk_size)
+        try:
+            while True:
+                body.awaiting = True
+                try:
+                    chunk = await chunks.__anext__()
+                except StopAsyncIteration:
+                    break
+                finally:
+                    body.awaiting = False
+                body.saw(chunk)
+                yield chunk
+        except BaseException as error:
+            body.broke(error)
+            await chunks.aclose()
+            raise
+        body.ended()
+
+    async def close() -> None:
+        body.left()
+        await aclose()
+
+    response.aiter_bytes = follow
+    response.aclose = close
+
+
+def _follow_sync(response: Any, body: _Body) -> None:
+    iter_bytes, plain_close = response.iter_bytes, response.close
+
+    def follow(chunk_size: int | None = None) -> Iterator[bytes]:
+        chunks = iter_bytes(chunk_size)
+        try:
+            while True:
+                body.awaiting = True
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    break
+                finally:
+                    body.awaiting = False
+                body.saw(chunk)
+                yield chunk
+        except BaseException as error:
+            body.broke(error)
+            raise
+        body.ended()
+
+    def close() -> None:
+        body.left()
+        plain_close()
+
+    response.iter_bytes = follow
+    response.close = close
+
+
+def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | None:
+    """Return the attempt that an HTTP request is, and whether it is held; None if it is none."""
+    if request.method != "POST" or _MARK in request.extensions:
+        return None
+    url = str(request.url)
+    api = identify(url)
+    if api is None:
+        return None
+    call = call_of.get()
+    run = current_run()
+    if call is None and run is None and recorder is None:
+        return None
+    body = _body_of(request)
+    asked = read_request(api, body)
+    if call is None and asked.model is None and api.startswith(_NAMES_ITS_MODEL):
+        # Something of the user's own whose path ends like a model's.
+        return None
+    request.extensions[_MARK] = True
+    host = request.url.host
+    about = {
+        "provider": provider_of(url, api) or ("local" if host in _LOOPBACK else host),
+        "model": asked.model,
+        "max_output_tokens": asked.max_output_tokens,
+        "body": body,
+    }
+    if call is not None:
+        attempt, held = call.attempt(about)
+        return Attempt(attempt, api, None), held
+    own_run: Run | None = None
+    if run is None:
+        assert recorder is not None  # noqa: S101 - returned above; for the type checker
+        run = own_run = Run(recorder, asked.model or api, host=api).start()
+    return Attempt(Request(run, **about), api, own_run), False
+
+
+def _body_of(request: Any) -> bytes:
+    try:
+        content: bytes = request.content
+    except Exception:  # noqa: BLE001 - a body that is itself streamed cannot be read ahead
+        return b""
+    return content
+
+
+def _send_async(
+    original: Callable[..., Awaitable[Any]], recorder: Recorder | None
+) -> Callable[..., Awaitable[Any]]:
+    async def send(*arguments: Any, **options: Any) -> Any:
+        begun = _begin_safely(arguments, options, recorder)
+        if begun is None:
+            return await original(*arguments, **options)
+        attempt, held = begun
+        if not held:
+            await attempt.request.start()
+        try:
+            response = await original(*arguments, **options)
+        except BaseException as error:
+            _guard(attempt, attempt.fail, error)
+            raise
+        _guard(attempt, attempt.answer, response, options.get("stream", False))
+        return response
+
+    send.__wrapped__ = original  # type: ignore[attr-defined]
+    return send
+
+
+def _send(original: Callable[..., Any], recorder: Recorder | None) -> Callable[..., Any]:
+    def send(*arguments: Any, **options: Any) -> Any:
+        begun = _begin_safely(arguments, options, recorder)
+        if begun is None:
+            return original(*arguments, **options)
+        attempt, held = begun
+        if not held:
+            attempt.request.start_sync()
+        try:
+            response = original(*arguments, **options)
+        except BaseException as error:
+            _guard(attempt, attempt.fail, error)
+            raise
+        _guard(attempt, attempt.answer, response, options.get("stream", False))
+        return response
+
+    send.__wrapped__ = original  # type: ignore[attr-defined]
+    return send
+
+
+def _begin_safely(
+    arguments: tuple[Any, ...], options: dict[str, Any], recorder: Recorder | None
+) -> tuple[Attempt, bool] | None:
+    try:
+        # The last positional argument is the request: bound methods give it alone, functions of
+        # a class give the client before it.
+        request = options["request"] if "request" in options else arguments[-1]
+        return _begin(request, recorder)
+    except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+        run = current_run()
+        known = run.recorder if run is not None else recorder
+        if known is not None:
+            known.fault("reading a request", error)
+        return None
+
+
+def _guard(attempt: Attempt, action: Callable[..., None], *arguments: Any) -> None:
+    """Do what recording takes; if it fails, the request is in doubt and the run goes on."""
+    try:
+        action(*arguments)
+    except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+        attempt.request.run.recorder.fault("reading a response", error)
+        attempt.request.doubt(error_type="unreadable_response")
+
+
+def _is_async(client: Any) -> bool:
+    return hasattr(client, "aclose")
+
+
+def instrument(client: Any, recorder: Recorder) -> None:
+    """Count what one httpx client sends. The second time, nothing."""
+    if hasattr(client.__dict__.get("send"), "__wrapped__"):
+        return
+    wrap = _send_async if _is_async(client) else _send
+    client.send = wrap(client.send, recorder)
+
+
+def restore(client: Any) -> None:
+    """Undo `instrument`."""
+    if hasattr(client.__dict__.get("send"), "__wrapped__"):
+        del client.send
+
+
+_patched: dict[type, Callable[..., Any]] = {}
+
+
+def patch() -> None:
+    """Count what any httpx or httpx2 client sends inside a run. The second time, nothing.
+
+    Only modules that are imported already are patched; a host that imports one later calls again.
+    """
+    for name in ("httpx", "httpx2"):
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        for client, wrap in ((module.AsyncClient, _send_async), (module.Client, _send)):
+            if client not in _patched:
+                _patched[client] = client.send
+                client.send = wrap(client.send, None)
+
+
+def unpatch() -> None:
+    """Undo `patch`, where nobody has patched over it since."""
+    for client, original in list(_patched.items()):
+        if getattr(client.send, "__wrapped__", None) is original:
+            client.send = original
+            del _patched[client]
+
+
+def is_patched() -> bool:
+    """Whether the whole process is counted already."""
+    return bool(_patched)

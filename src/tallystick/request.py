@@ -1,0 +1,464 @@
+"""One request to a model: held before it leaves, then settled, released or in doubt.
+
+A `Request` ends exactly once. How it ends decides what is charged:
+
+settled
+    The provider said what was used, or refused the request and bills nothing.
+released
+    It was provably never sent.
+in doubt
+    It was sent and the provider never said what was used. Its counts are an estimate, marked as
+    one, until they are reconciled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from tallystick.clock import Clock, timestamp
+from tallystick.usage import Outcome, RequestUsage, Status
+from tallystick.wire import Reading, read_object
+
+if TYPE_CHECKING:
+    from tallystick.ledger import Ledger
+    from tallystick.pricing import Prices
+    from tallystick.run import Run
+
+logger = logging.getLogger("tallystick")
+
+OnFault = Literal["continue", "raise"]
+
+UNSENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+        "LocalProtocolError",
+        "InvalidURL",
+        "ClientConnectorError",
+        "ConnectionRefusedError",
+        "gaierror",
+    }
+)
+"""Exceptions of HTTP clients that are raised before a byte of the request has left."""
+
+UNSURE = frozenset({408, 499, 502, 504, 520, 524})
+"""HTTP statuses of something between us and the model: the model may have answered, and billed."""
+
+BYTES_PER_TOKEN = 4
+"""What a token of English or JSON takes, for estimates only; bounds are another matter."""
+
+DEFAULT_OUTPUT_TOKENS = 256
+"""The estimate of an answer of which nothing is known: no limit, no earlier answer of the model."""
+
+_EMBEDDED_DATA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
+_EMBEDDED_DATA_TOKENS = 1000
+
+
+class Recorder:
+    """What requests are recorded with, and the count of what could not be kept."""
+
+    def __init__(
+        self,
+        ledger: Ledger | None,
+        prices: Prices,
+        clock: Clock,
+        on_fault: OnFault = "continue",
+    ) -> None:
+        self.ledger = ledger
+        self.prices = prices
+        self.clock = clock
+        self.on_fault = on_fault
+        self.faults = 0
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        self._typical_output: dict[str | None, int] = {}
+
+    def fault(self, doing: str, error: BaseException) -> None:
+        """Count a fault of our own, log it the first time, and let the user's run go on."""
+        with self._lock:
+            self.faults += 1
+            kind = f"{doing}: {type(error).__name__}"
+            first = kind not in self._seen
+            self._seen.add(kind)
+        if first:
+            logger.error(
+                "tallystick: fault while %s: %s (the run goes on; tally.faults counts these)",
+                doing,
+                error,
+                exc_info=error,
+            )
+        if self.on_fault == "raise":
+            raise error
+
+    def watch(self, doing: str, future: Future[Any]) -> Future[Any]:
+        """Count it as a fault if `future` fails, whenever that is."""
+
+        def done(finished: Future[Any]) -> None:
+            error = finished.exception()
+            if error is not None:
+                try:
+                    self.fault(doing, error)
+                except Exception:  # noqa: BLE001 - a callback has nobody to raise to; it is counted
+                    return
+
+        future.add_done_callback(done)
+        return future
+
+    def price(self, entry: RequestUsage) -> RequestUsage:
+        """Return the entry with its price, or with the reason why it has none."""
+        try:
+            return entry.replace(**self.prices.quote(entry).fields())
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a price, count the request
+            self.fault("pricing a request", error)
+            return entry.replace(price_reason=f"the price engine failed: {error}")
+
+    def learn(self, entry: RequestUsage) -> None:
+        """Remember how long this model's answers are, for the estimates of later ones."""
+        if entry.output_tokens:
+            before = self._typical_output.get(entry.model, entry.output_tokens)
+            self._typical_output[entry.model] = (3 * before + entry.output_tokens) // 4
+
+    def typical_output(self, *models: str | None) -> int:
+        """Return how many tokens an answer of one of these models usually has."""
+        for model in models:
+            if model in self._typical_output:
+                return self._typical_output[model]
+        return DEFAULT_OUTPUT_TOKENS
+
+
+class Request:
+    """One billable attempt at a model. Made by `Run.request`, or by an integration.
+
+    As a context manager it is held on entry; leaving it without `settle` puts it in doubt, or
+    releases it where the exception shows that nothing was sent.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        agent: str | None = None,
+        turn: int | None = None,
+        body: bytes | None = None,
+        max_output_tokens: int | None = None,
+    ) -> None:
+        self.run = run
+        self.provider = provider
+        self.model = model
+        self.agent = agent
+        self.turn = turn
+        self.body_tokens = None if body is None else tokens_in(body)
+        self.max_output_tokens = max_output_tokens
+        self.entry: RequestUsage | None = None
+        """What the request came to, once it has ended; None before, and if it was released."""
+        self.ended = False
+        self._recorder = run.recorder
+        self._attribution = run.attribution_now()
+        clock = self._recorder.clock
+        self.id = clock.id("req")
+        self._started = clock.now()
+        self._started_monotonic = clock.monotonic()
+        self._kept = False
+        self._announced = False
+        self._lock = threading.Lock()
+
+    # Holding.
+
+    def _begin(self) -> Future[Any] | None:
+        """Ask the ledger for the row; the request may leave when the future is done."""
+        ledger = self._recorder.ledger
+        if ledger is None:
+            return None
+        try:
+            return ledger.hold(self._entry("held"), started_ns=self._started)
+        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+            self._recorder.fault("holding a request", error)
+            return None
+
+    def hold(self) -> None:
+        """Commit the row that says that this request is about to be sent."""
+        future = self._begin()
+        if future is None:
+            return
+        try:
+            future.result()
+            self._kept = True
+        except Exception as error:  # noqa: BLE001 - as above
+            self._recorder.fault("holding a request", error)
+
+    async def hold_async(self) -> None:
+        """`hold`, without blocking the event loop."""
+        future = self._begin()
+        if future is None:
+            return
+        try:
+            await asyncio.shield(asyncio.wrap_future(future))
+            self._kept = True
+        except asyncio.CancelledError:
+            # The caller went away before anything was sent.
+            self._kept = True
+            self.release("CancelledError")
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._recorder.fault("holding a request", error)
+
+    # Ending.
+
+    def settle(self, response: Any = None) -> RequestUsage | None:
+        """End the request with what the provider's response says was used.
+
+        Args:
+            response: an SDK's response object, its dict, a usage, or a `wire.Reading`. If it
+                does not say what was used, the request is in doubt with an estimate.
+
+        Returns:
+            The entry, or None where the request had ended already; then nothing changes.
+        """
+        try:
+            reading = response if isinstance(response, Reading) else read_object(response)
+        except Exception as error:  # noqa: BLE001 - a response that cannot be read is counted
+            self._recorder.fault("reading a response", error)
+            return self.doubt(error_type="unreadable_response")
+        if not reading.has_usage:
+            return self.doubt(
+                reading,
+                outcome=reading.outcome or "completed",
+                error_type=reading.error_type or "usage_not_reported",
+            )
+        return self._end("settled", {**reading.fields(), "raw_usage": reading.raw_usage})
+
+    def reject(self, error_type: str) -> RequestUsage | None:
+        """End the request as refused by the provider, which bills nothing for it."""
+        return self._end(
+            "settled",
+            {
+                "input_tokens": 0,
+                "output_tokens": 0,
+                "total_tokens": 0,
+                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "outcome": "error",
+                "error_type": error_type,
+                "cost_nanodollars": 0,
+                "price_rule": "a refused request is not billed",
+            },
+        )
+
+    def release(self, error_type: str | None = None) -> None:
+        """End the request as never sent. It keeps its row, and is no request in any total."""
+        self._end("released", {"outcome": "error", "error_type": error_type})
+
+    def doubt(
+        self,
+        reading: Reading | None = None,
+        *,
+        outcome: Outcome = "error",
+        error_type: str | None = None,
+    ) -> RequestUsage | None:
+        """End the request as sent, with what it used not known: an estimate stands for it.
+
+        Args:
+            reading: what was seen of the response before it broke off, if anything.
+            outcome: how the request ended.
+            error_type: why its usage is not known.
+        """
+        fields: dict[str, Any] = {}
+        if reading is not None:
+            fields = {**reading.fields(), "raw_usage": reading.raw_usage}
+        sent, received = fields.get("input_tokens"), fields.get("output_tokens")
+        if reading is None or not (reading.text_bytes or reading.output_events):
+            guess = self._recorder.typical_output(fields.get("model"), self.model)
+            if self.max_output_tokens is not None:
+                guess = min(guess, self.max_output_tokens)
+        else:
+            guess = max(reading.output_events, -(-reading.text_bytes // BYTES_PER_TOKEN))
+        fields["input_tokens"] = sent if sent is not None else self.body_tokens
+        fields["output_tokens"] = max(guess, received or 0)
+        fields.pop("total_tokens", None)
+        fields.update(outcome=outcome, error_type=error_type, estimated=True)
+        return self._end("in_doubt", fields)
+
+    def fail(self, error: BaseException, reading: Reading | None = None) -> RequestUsage | None:
+        """End the request as its exception tells: refused, never sent, or in doubt."""
+        verdict, error_type = judge(error)
+        if verdict == "rejected":
+            return self.reject(error_type)
+        if verdict == "unsent" and reading is None:
+            self.release(error_type)
+            return None
+        outcome: Outcome = "cancelled" if verdict == "cancelled" else "error"
+        return self.doubt(reading, outcome=outcome, error_type=error_type)
+
+    def _end(self, status: Status, fields: Mapping[str, Any]) -> RequestUsage | None:
+        with self._lock:
+            if self.ended:
+                return None
+            self.ended = True
+        recorder = self._recorder
+        duration = max(recorder.clock.monotonic() - self._started_monotonic, 0)
+        try:
+            entry = self._entry(status, fields, duration)
+        except Exception as error:  # noqa: BLE001 - count it whatever the response held
+            recorder.fault("reading a response", error)
+            entry = self._entry("in_doubt", {"error_type": "unreadable_response"}, duration)
+        if status != "released":
+            if "cost_nanodollars" not in fields:
+                entry = recorder.price(entry)
+            if status == "settled":
+                recorder.learn(entry)
+            self.run.count(entry)
+            self.entry = entry
+        raw_usage = fields.get("raw_usage")
+        self._keep(entry, raw_usage, duration)
+        return self.entry
+
+    def _keep(
+        self, entry: RequestUsage, raw_usage: Mapping[str, Any] | None, duration: int
+    ) -> None:
+        ledger = self._recorder.ledger
+        if ledger is None:
+            self._recorder.faults += 1
+            return
+        try:
+            if not self._kept:
+                # The hold failed, so the row may be missing: ask for it again before it is ended.
+                ledger.hold(self._entry("held"), started_ns=self._started)
+            self._recorder.watch(
+                "keeping a request",
+                ledger.finish(entry, raw_usage=raw_usage, duration_ns=duration),
+            )
+        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+            self._recorder.fault("keeping a request", error)
+
+    def _entry(
+        self, status: Status, fields: Mapping[str, Any] | None = None, duration: int | None = None
+    ) -> RequestUsage:
+        who = self._attribution
+        known: dict[str, Any] = {
+            "id": self.id,
+            "run_id": self.run.id,
+            "provider": self.provider,
+            "model": self.model,
+            "requested_model": self.model,
+            "agent": self.agent,
+            "turn": self.turn,
+            "customer": who.customer,
+            "user": who.user,
+            "project": who.project,
+            "session": who.session,
+            "tags": dict(who.tags) or None,
+            "started_at": timestamp(self._started),
+            "duration": None if duration is None else duration / 1e9,
+        }
+        if fields:
+            known.update({name: value for name, value in fields.items() if value is not None})
+            known.pop("raw_usage", None)
+        response_id = known.get("response_id")
+        if response_id is not None and self.run.has_seen(response_id):
+            known["anomalies"] = [*known.get("anomalies", ()), f"response_id: {response_id} again"]
+        return RequestUsage(**known, status=status)
+
+    # As a context manager, for a loop of the user's own.
+
+    async def start(self) -> None:
+        """Tell the hooks, which may refuse, and hold the request."""
+        await self.run.emit("on_llm_start", self)
+        await self.hold_async()
+
+    def start_sync(self) -> None:
+        """`start` from plain code."""
+        self.run.emit_sync("on_llm_start", self)
+        self.hold()
+
+    async def announce(self) -> None:
+        """Tell the hooks what the request came to, once."""
+        if self.entry is not None and not self._announced:
+            self._announced = True
+            await self.run.emit("on_llm_end", self.entry)
+
+    def announce_sync(self) -> None:
+        """`announce` from plain code."""
+        if self.entry is not None and not self._announced:
+            self._announced = True
+            self.run.emit_sync("on_llm_end", self.entry)
+
+    def __enter__(self) -> Self:
+        self.start_sync()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave(error)
+        self.announce_sync()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave(error)
+        await self.announce()
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self.ended:
+            return
+        if error is not None:
+            self.fail(error)
+        else:
+            self.doubt(outcome="completed", error_type="not_settled")
+
+
+Verdict = Literal["rejected", "unsent", "cancelled", "broken"]
+
+
+def judge(error: BaseException) -> tuple[Verdict, str]:
+    """Say what an exception means for the request that raised it.
+
+    Returns:
+        rejected: the provider answered with an error, which it does not bill; unsent: nothing
+        left this machine; cancelled: the caller went away; broken: anything else, so that what
+        was used is not known. And the error's type: an HTTP status or the exception's name.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__
+    for link in chain:
+        status = getattr(link, "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return ("broken" if status in UNSURE else "rejected"), str(status)
+    names = {parent.__name__ for link in chain for parent in type(link).__mro__}
+    name = type(error).__name__
+    if names & UNSENT:
+        return "unsent", name
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
+        return "cancelled", name
+    return "broken", name
+
+
+def tokens_in(body: bytes) -> int:
+    """Estimate the input tokens of a request's body; embedded media counts a fixed number each."""
+    text, embedded = _EMBEDDED_DATA.subn(b"", body)
+    return -(-len(text) // BYTES_PER_TOKEN) + embedded * _EMBEDDED_DATA_TOKENS
