@@ -34,7 +34,7 @@ class Attribution:
     user: str | None = None
     project: str | None = None
     session: str | None = None
-    tags: Mapping[str, str] = field(default=_NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
 
     def with_values(self, values: Mapping[str, Any]) -> Attribution:
         """Return this attribution with `values` laid over it.

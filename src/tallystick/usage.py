@@ -13,6 +13,7 @@ what is known, and `Usage.unknown` says for how many requests each count is miss
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -184,7 +185,7 @@ class _TokensDetails:
         return f"{type(self).__name__}({shown})"
 
 
-def _same(left: dict[str, int], right: dict[str, int]) -> bool:
+def _same(left: Mapping[str, int], right: Mapping[str, int]) -> bool:
     """Compare known counts. A sum in which nothing was reported equals one of zero."""
     return all(left.get(name, 0) == right.get(name, 0) for name in left.keys() | right.keys())
 
@@ -360,10 +361,10 @@ class RequestUsage:
         raise AttributeError(f"a RequestUsage cannot be changed; use replace({name}=…)")
 
     @classmethod
-    def _of(cls, record: dict[str, Any]) -> RequestUsage:
+    def _of(cls, record: Record) -> RequestUsage:
         """Make one from a record that is known to be clean."""
         self = object.__new__(cls)
-        object.__setattr__(self, "record", Record(record))
+        object.__setattr__(self, "record", record)
         return self
 
     @classmethod
@@ -473,7 +474,7 @@ class RequestUsage:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (RequestUsage._of, (dict(self.record),))
+        return (RequestUsage._of, (self.record,))
 
     def __copy__(self) -> RequestUsage:
         return self
@@ -549,8 +550,8 @@ class Usage:
         self.input_tokens = count(input_tokens) or 0
         self.output_tokens = count(output_tokens) or 0
         self.total_tokens = count(total_tokens) or 0
-        self._input_details = _read_counts(input_tokens_details, INPUT_DETAILS)
-        self._output_details = _read_counts(output_tokens_details, OUTPUT_DETAILS)
+        self._input_details = _sums(_read_counts(input_tokens_details, INPUT_DETAILS))
+        self._output_details = _sums(_read_counts(output_tokens_details, OUTPUT_DETAILS))
         self._entries: list[RequestUsage] = []
         self._ids: set[str] = set()
         self._summary = _Summary()
@@ -579,7 +580,7 @@ class Usage:
 
     @input_tokens_details.setter
     def input_tokens_details(self, details: Any) -> None:
-        self._input_details = _read_counts(details, INPUT_DETAILS)
+        self._input_details = _sums(_read_counts(details, INPUT_DETAILS))
 
     @property
     def output_tokens_details(self) -> OutputTokensDetails:
@@ -588,7 +589,7 @@ class Usage:
 
     @output_tokens_details.setter
     def output_tokens_details(self, details: Any) -> None:
-        self._output_details = _read_counts(details, OUTPUT_DETAILS)
+        self._output_details = _sums(_read_counts(details, OUTPUT_DETAILS))
 
     @property
     def request_usage_entries(self) -> list[RequestUsage]:
@@ -624,12 +625,11 @@ class Usage:
         self.output_tokens += other.output_tokens
         self.total_tokens += other.total_tokens
         mine = self._input_details
-        # A copy of the pairs, because a usage may be added to itself.
-        for name, value in tuple(other._input_details.items()):
-            mine[name] = mine.get(name, 0) + value
+        for name, value in other._input_details.items():
+            mine[name] += value
         mine = self._output_details
-        for name, value in tuple(other._output_details.items()):
-            mine[name] = mine.get(name, 0) + value
+        for name, value in other._output_details.items():
+            mine[name] += value
         self._entries += entries
 
     def append(self, entry: RequestUsage) -> bool:
@@ -646,22 +646,22 @@ class Usage:
         self.total_tokens += record["total_tokens"] or 0
         mine = self._input_details
         for name, value in record["input_tokens_details"].items():
-            mine[name] = mine.get(name, 0) + value
+            mine[name] += value
         mine = self._output_details
         for name, value in record["output_tokens_details"].items():
-            mine[name] = mine.get(name, 0) + value
+            mine[name] += value
         self._entries.append(entry)
         return True
 
     def _as_entry(self) -> RequestUsage:
         return RequestUsage._of(
-            {
-                "input_tokens": self.input_tokens,
-                "output_tokens": self.output_tokens,
-                "total_tokens": self.total_tokens,
-                "input_tokens_details": Record(self._input_details),
-                "output_tokens_details": Record(self._output_details),
-            }
+            Record(
+                input_tokens=self.input_tokens,
+                output_tokens=self.output_tokens,
+                total_tokens=self.total_tokens,
+                input_tokens_details=Record(self._input_details),
+                output_tokens_details=Record(self._output_details),
+            )
         )
 
     def _without(self, ids: set[str]) -> Usage:
@@ -822,9 +822,11 @@ class Usage:
         return Usage.of(data)
 
     def __eq__(self, other: object) -> bool:
+        entries = getattr(other, "request_usage_entries", None)
+        if not isinstance(entries, list):
+            return NotImplemented
+        # The entries of the Agents SDK are compared as what they are: by their counts alone.
         if not isinstance(other, Usage):
-            if not hasattr(other, "request_usage_entries"):
-                return NotImplemented
             other = Usage.of(other)
         return (
             self.requests == other.requests
@@ -833,7 +835,7 @@ class Usage:
             and self.total_tokens == other.total_tokens
             and _same(self._input_details, other._input_details)
             and _same(self._output_details, other._output_details)
-            and self._entries == other._entries
+            and self._entries == entries
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -900,5 +902,9 @@ class _Summary:
             self.tool_requests[name] = self.tool_requests.get(name, 0) + number
 
 
-def _difference(later: dict[str, int], earlier: dict[str, int]) -> dict[str, int]:
-    return {name: max(value - earlier.get(name, 0), 0) for name, value in later.items()}
+def _sums(counts: Mapping[str, int]) -> defaultdict[str, int]:
+    return defaultdict(int, counts)
+
+
+def _difference(later: Mapping[str, int], earlier: Mapping[str, int]) -> defaultdict[str, int]:
+    return _sums({name: max(value - earlier.get(name, 0), 0) for name, value in later.items()})

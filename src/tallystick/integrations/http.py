@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tallystick.request import UNSURE, Recorder, Request
 from tallystick.run import Run, current_run
@@ -44,15 +44,25 @@ class Call(Protocol):
         ...
 
 
+@runtime_checkable
+class Expecting(Protocol):
+    """A usage that a host adds to as well, and that knows what has been counted already."""
+
+    def expect(self, response_usage: Any, *, same: bool) -> None:
+        """The host is about to add a usage of these counts."""
+        ...
+
+
 call_of: ContextVar[Call | None] = ContextVar("tallystick_call", default=None)
 
 
 class Attempt:
     """One HTTP request to a model, from before it leaves until its body has been seen."""
 
-    def __init__(self, request: Request, api: API, own_run: Run | None) -> None:
+    def __init__(self, request: Request, api: API, *, called: bool, own_run: Run | None) -> None:
         self.request = request
         self.api = api
+        self._called = called
         self._own_run = own_run
         self._reader: StreamReader | None = None
         self._body: bytearray | None = None
@@ -117,8 +127,15 @@ class Attempt:
         return None
 
     def _done(self) -> None:
+        if self._called:
+            # The call of the host tells the hooks and the host's usage, when it is over.
+            return
+        for usage in self.request.run.usages():
+            # A host that sends by itself (to compact a session) adds the usage afterwards.
+            if self.request.entry is not None and isinstance(usage, Expecting):
+                usage.expect(self.request.entry, same=False)
+        self.request.announce_sync()
         if self._own_run is not None:
-            self.request.announce_sync()
             self._own_run.close("completed")
 
 
@@ -247,12 +264,12 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
     }
     if call is not None:
         attempt, held = call.attempt(about)
-        return Attempt(attempt, api, None), held
+        return Attempt(attempt, api, called=True, own_run=None), held
     own_run: Run | None = None
     if run is None:
         assert recorder is not None  # noqa: S101 - returned above; for the type checker
         run = own_run = Run(recorder, asked.model or api, host=api).start()
-    return Attempt(Request(run, **about), api, own_run), False
+    return Attempt(Request(run, **about), api, called=False, own_run=own_run), False
 
 
 def _body_of(request: Any) -> bytes:
@@ -334,8 +351,13 @@ def _is_async(client: Any) -> bool:
     return hasattr(client, "aclose")
 
 
-def instrument(client: Any, recorder: Recorder) -> None:
-    """Count what one httpx client sends. The second time, nothing."""
+def instrument(client: Any, recorder: Recorder | None) -> None:
+    """Count what one httpx client sends. The second time, nothing.
+
+    Args:
+        client: the client.
+        recorder: what counts its requests outside any run; None leaves those alone.
+    """
     if hasattr(client.__dict__.get("send"), "__wrapped__"):
         return
     wrap = _send_async if _is_async(client) else _send

@@ -247,13 +247,9 @@ class ModelCall:
 
     def expect(self, response_usage: Any, *, same: bool) -> None:
         """Tell the usages that the host may add to that this response has been counted."""
-        _expect(self.run, response_usage, same=same)
-
-
-def _expect(run: Run, response_usage: Any, *, same: bool) -> None:
-    for usage in run.usages():
-        if isinstance(usage, HostUsage):
-            usage.expect(response_usage, same=same)
+        for usage in self.run.usages():
+            if isinstance(usage, HostUsage):
+                usage.expect(response_usage, same=same)
 
 
 def _turn() -> tuple[int | None, str | None]:
@@ -317,7 +313,7 @@ class TrackedModel(Model):
         try:
             client = _client(self._inner)
             if client is not None and not http.is_patched():
-                http.instrument(client._client, self._recorder)
+                http.instrument(client._client, None)
             return ModelCall(self._recorder, self._inner, self._agent)
         except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
             self._recorder.fault("beginning a model call", error)
@@ -352,7 +348,7 @@ class TrackedModel(Model):
             return
         await call.begin()
         asked, changed = self._asking_for_usage(arguments, options)
-        stream = self._inner.stream_response(*asked[0], **asked[1])
+        stream: Any = self._inner.stream_response(*asked[0], **asked[1])
         terminal: Any = None
         seen = Reading()
         started = False
