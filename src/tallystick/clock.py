@@ -34,7 +34,8 @@ class Clock:
 
 def timestamp(nanoseconds: int) -> datetime:
     """Return nanoseconds since the epoch as an aware UTC datetime, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
 def nanoseconds(moment: datetime) -> int:

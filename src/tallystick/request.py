@@ -117,10 +117,13 @@ class Recorder:
     def price(self, entry: RequestUsage) -> RequestUsage:
         """Return the entry with its price, or with the reason why it has none."""
         try:
-            return entry.replace(**self.prices.quote(entry).fields())
+            price = self.prices.quote(entry).fields()
+            if entry.estimated and price["cost_nanodollars"] is not None:
+                price["cost_estimated"] = True
+            return entry.with_known(price)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a price, count the request
             self.fault("pricing a request", error)
-            return entry.replace(price_reason=f"the price engine failed: {error}")
+            return entry.with_known({"price_reason": f"the price engine failed: {error}"})
 
     def learn(self, entry: RequestUsage) -> None:
         """Remember how long this model's answers are, for the estimates of later ones."""
@@ -169,6 +172,7 @@ class Request:
         clock = self._recorder.clock
         self.id = clock.id("req")
         self._started = clock.now()
+        self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
         self._kept = False
         self._announced = False
@@ -204,7 +208,11 @@ class Request:
         if future is None:
             return
         try:
-            await asyncio.shield(asyncio.wrap_future(future))
+            # The row is written whether or not somebody waits for it: the future of a ledger
+            # cannot be cancelled.
+            if not future.done():
+                await asyncio.wrap_future(future)
+            future.result()
             self._kept = True
         except asyncio.CancelledError:
             # The caller went away before anything was sent.
@@ -346,9 +354,10 @@ class Request:
         self, status: Status, fields: Mapping[str, Any] | None = None, duration: int | None = None
     ) -> RequestUsage:
         who = self._attribution
-        known: dict[str, Any] = {
+        record: dict[str, Any] = {
             "id": self.id,
             "run_id": self.run.id,
+            "status": status,
             "provider": self.provider,
             "model": self.model,
             "requested_model": self.model,
@@ -358,17 +367,20 @@ class Request:
             "user": who.user,
             "project": who.project,
             "session": who.session,
-            "tags": dict(who.tags) or None,
-            "started_at": timestamp(self._started),
+            "tags": who.tags or None,
+            "started_at": self._started_at,
             "duration": None if duration is None else duration / 1e9,
         }
         if fields:
-            known.update({name: value for name, value in fields.items() if value is not None})
-            known.pop("raw_usage", None)
-        response_id = known.get("response_id")
+            record.update(fields)
+            record.pop("raw_usage", None)
+        response_id = record.get("response_id")
         if response_id is not None and self.run.has_seen(response_id):
-            known["anomalies"] = [*known.get("anomalies", ()), f"response_id: {response_id} again"]
-        return RequestUsage(**known, status=status)
+            record["anomalies"] = [
+                *record.get("anomalies", ()),
+                f"response_id: {response_id} again",
+            ]
+        return RequestUsage.from_known(record)
 
     # As a context manager, for a loop of the user's own.
 

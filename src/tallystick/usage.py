@@ -122,10 +122,10 @@ def _read_counts(
     if isinstance(details, list | tuple):
         # The Agents SDK serialises details as a list of one.
         return _read_counts(details[0], names, anomalies) if details else {}
-    mapping = isinstance(details, Mapping)
+    values = details if isinstance(details, Mapping) else _attributes(details, names)
     counts: dict[str, int] = {}
     for name in names:
-        value = details.get(name) if mapping else getattr(details, name, None)
+        value = values.get(name)
         if value is None:
             continue
         known = count(value)
@@ -134,6 +134,19 @@ def _read_counts(
         elif anomalies is not None:
             anomalies.append(f"{name}: {value!r:.40}")
     return counts
+
+
+def _attributes(details: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return the attributes of an object as a mapping.
+
+    Asking a pydantic object for an attribute that it lacks is slow, and most are lacking, so its
+    fields are read where it keeps them.
+    """
+    fields = getattr(details, "__pydantic_fields_set__", None)
+    if fields is None:
+        return {name: getattr(details, name, None) for name in names}
+    extra = details.__pydantic_extra__
+    return {**details.__dict__, **extra} if extra else vars(details)
 
 
 class _TokensDetails:
@@ -366,6 +379,29 @@ class RequestUsage:
         self = object.__new__(cls)
         object.__setattr__(self, "record", record)
         return self
+
+    @classmethod
+    def from_known(cls, fields: Mapping[str, Any]) -> RequestUsage:
+        """Make one from JSON-safe fields that are clean already, without reading them again.
+
+        What is None is left out, but for the three counts, and details are mappings of counts.
+        """
+        record = {name: value for name, value in fields.items() if value is not None}
+        for name in ("input_tokens", "output_tokens", "total_tokens"):
+            record.setdefault(name, None)
+        if record["total_tokens"] is None:
+            record["total_tokens"] = _sum(record["input_tokens"], record["output_tokens"])
+        for name in ("input_tokens_details", "output_tokens_details"):
+            record[name] = Record(record.get(name, _NO_DETAILS))
+        for name in ("tags", "tool_requests", "modifiers", "provider_cost"):
+            if name in record:
+                record[name] = _json_safe(record[name])
+        return cls._of(Record(record))
+
+    def with_known(self, fields: Mapping[str, Any]) -> RequestUsage:
+        """Return a copy with some JSON-safe fields set that are clean already."""
+        known = {name: value for name, value in fields.items() if value is not None}
+        return self._of(Record(self.record, **known))
 
     @classmethod
     def of(cls, other: Any) -> RequestUsage:

@@ -256,7 +256,7 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
         return None
     request.extensions[_MARK] = True
     host = request.url.host
-    about = {
+    about: dict[str, Any] = {
         "provider": provider_of(url, api) or ("local" if host in _LOOPBACK else host),
         "model": asked.model,
         "max_output_tokens": asked.max_output_tokens,
@@ -370,7 +370,7 @@ def restore(client: Any) -> None:
         del client.send
 
 
-_patched: dict[type, Callable[..., Any]] = {}
+_patched: dict[Any, Callable[..., Any]] = {}
 
 
 def patch() -> None:

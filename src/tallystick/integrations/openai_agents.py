@@ -192,34 +192,31 @@ class ModelCall:
         """Count a call that was not seen on HTTP by the response of its model."""
         request = self.requests[0]
         usage = getattr(response, "usage", None)
-        reading = read_object(response)
-        if isinstance(usage, agents.Usage):
-            if usage.requests == 0 and _counts_of(usage) == (0, 0, 0):
-                # The model says that it made no request: a fake, or an answer from its own cache.
-                request.release("no_request_made")
-                return
-            reading = self._reading_of(usage, reading)
-        request.settle(reading)
-        entries = getattr(usage, "request_usage_entries", None)
-        if isinstance(entries, list) and len(entries) > 1:
-            for entry in entries[1:]:
-                self._extra(read_object(entry))
-
-    def _reading_of(self, usage: Any, whole: Reading) -> Reading:
+        if not isinstance(usage, agents.Usage):
+            request.settle(response)
+            return
+        if usage.requests == 0 and _counts_of(usage) == (0, 0, 0):
+            # The model says that it made no request: a fake, or an answer from its own cache.
+            request.release("no_request_made")
+            return
         entries = usage.request_usage_entries
-        reading = read_object(entries[0] if len(entries) > 1 else usage)
+        reading = read_object(entries[0] if len(entries) > 1 else response)
         if _counts_of(usage) == (0, 0, 0):
             # The Agents SDK writes zeros where the provider said nothing.
             reading.input_tokens = reading.output_tokens = reading.total_tokens = None
-        reading.response_id = whole.response_id
-        reading.text_bytes = whole.text_bytes
-        return reading
-
-    def _extra(self, reading: Reading) -> None:
-        request = Request(self.run, provider=_provider(self._model), model=_name(self._model))
-        request.hold()
+            reading.text_bytes = len(str(response.output).encode())
+        reading.response_id = response.response_id
         request.settle(reading)
-        self.requests.append(request)
+        for entry in entries[1:]:
+            extra = Request(
+                self.run,
+                provider=_provider(self._model),
+                model=_name(self._model),
+                **self._about,
+            )
+            extra.hold()
+            extra.settle(read_object(entry))
+            self.requests.append(extra)
 
     def fail(self, error: BaseException, arguments: Any, seen: Reading | None = None) -> None:
         """The call broke off: end whatever has not ended by itself."""

@@ -1,0 +1,7 @@
+"""The ledger: one row for each request, committed before the request leaves."""
+
+from tallystick.ledger.ledger import Ledger, open_ledger
+from tallystick.ledger.store import RunOutcome, RunRow, RunTotals
+from tallystick.ledger.verify import Verification
+
+__all__ = ["Ledger", "RunOutcome", "RunRow", "RunTotals", "Verification", "open_ledger"]

@@ -1,0 +1,78 @@
+"""Whether a file is a ledger, told from its first hundred bytes before SQLite touches it.
+
+SQLite writes to files that it opens: it recovers their journals and checkpoints their logs. A
+database that belongs to another application has to stay as it is, to the byte.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tallystick.errors import LedgerTooNew, LedgerUnavailable, NotALedger
+from tallystick.ledger.schema import APPLICATION_ID, VERSION
+
+_MAGIC = b"SQLite format 3\0"
+_VERSION_AT = 60
+_APPLICATION_AT = 68
+_LENGTH = 100
+
+
+def check(path: Path, *, writing: bool) -> bool:
+    """Say whether there is a ledger at `path`: False where one can be made there.
+
+    Raises:
+        LedgerUnavailable: it cannot be read or written, or its folder does not exist.
+        LedgerTooNew: a newer version of Tallystick wrote it.
+        NotALedger: it is something else.
+    """
+    try:
+        if path.is_dir():
+            raise LedgerUnavailable(f"{path} is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise LedgerUnavailable(
+                f"{path} cannot be made: the folder {path.parent} does not exist; make it first"
+            )
+        if writing and not os.access(path.parent, os.W_OK | os.X_OK):
+            raise LedgerUnavailable(
+                f"{path} cannot be written: its folder is read-only; allow writing there, "
+                "or set TALLYSTICK_URL to another file"
+            )
+        if not path.exists():
+            if not writing:
+                raise LedgerUnavailable(f"there is no ledger at {path}")
+            return False
+        if writing and not os.access(path, os.W_OK):
+            raise LedgerUnavailable(
+                f"{path} cannot be written: the file is read-only; allow writing, "
+                "or set TALLYSTICK_URL to another file"
+            )
+        with path.open("rb") as file:
+            header = file.read(_LENGTH)
+    except OSError as error:
+        raise LedgerUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    if not header:
+        if not writing:
+            raise NotALedger(f"{path} is empty, and holds no ledger to read")
+        return False
+    if len(header) < _LENGTH or not header.startswith(_MAGIC):
+        raise NotALedger(f"{path} is no Tallystick ledger, and was left as it is; name another")
+    if int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big") != APPLICATION_ID:
+        raise NotALedger(
+            f"{path} is another application's SQLite file, and was left as it is; name another"
+        )
+    check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big"))
+    return True
+
+
+def check_version(path: Path | None, version: int) -> None:
+    """Refuse a schema that is newer than this version of Tallystick.
+
+    Raises:
+        LedgerTooNew: it is.
+    """
+    if version > VERSION:
+        raise LedgerTooNew(
+            f"{path} has schema {version}, and this Tallystick knows up to {VERSION}; "
+            "upgrade Tallystick to use it"
+        )

@@ -1,0 +1,190 @@
+"""The statements of each operation, for every database with an `execute` of the DB-API kind.
+
+An operation is one statement wherever that is possible, so that the database undoes it alone
+where it fails. What it means for the totals of its run is written by triggers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from tallystick.errors import LedgerError
+from tallystick.ledger.entry import CHANGING, encode, encode_raw_usage, started_moment, storable
+from tallystick.ledger.store import Abandon, CloseRun, Finish, Hold, OpenRun, Operation, RunRow
+
+
+class Cursor(Protocol):
+    """What `execute` returns."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement changed itself."""
+
+    def fetchone(self) -> Any:
+        """Return the first row, or None."""
+
+
+Execute = Callable[[str, Sequence[Any]], Cursor]
+
+_RUN_COLUMNS = (
+    "id, parent_id, root_id, process_id, name, host, started_at, ended_at, outcome, "
+    'customer, "user", project, session, tags'
+)
+_OPEN_RUN = (
+    f"INSERT INTO runs ({_RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+    "ON CONFLICT (id) DO NOTHING"
+)
+_CLOSE_RUN = "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ? AND outcome IS NULL"
+
+_CHANGING = tuple(f'"{name}"' for name in CHANGING)
+_MARKS = ", ".join("?" * len(CHANGING))
+_HOLD = (
+    "INSERT INTO entries (id, run_id, process_id, status, started_at, started_text, "  # noqa: S608
+    f"{', '.join(_CHANGING)}) VALUES (?, ?, ?, 'held', ?, ?, {_MARKS})"
+)
+_FINISH = (
+    "UPDATE entries SET status = ?, finished_at = ?, duration = ?, raw_usage = ?, "  # noqa: S608
+    # Nanoseconds are kept of the start, and only microseconds are in its text.
+    "started_text = CASE WHEN started_at / 1000 = ? / 1000 THEN NULL ELSE ? END, "
+    f"{', '.join(f'{name} = ?' for name in _CHANGING)} "
+    "WHERE id = ? AND (status = 'held' OR (status = 'in_doubt' AND ? <> 'in_doubt'))"
+)
+_STATUS = "SELECT status, process_id FROM entries WHERE id = ?"
+_RUN_OUTCOME = "SELECT outcome FROM runs WHERE id = ?"
+_ABANDON_ENTRIES = (
+    "UPDATE entries SET status = 'in_doubt', finished_at = ? "
+    "WHERE status = 'held' AND process_id = ?"
+)
+_ABANDON_RUNS = "UPDATE runs SET outcome = 'interrupted' WHERE outcome IS NULL AND process_id = ?"
+_END_PROCESS = "UPDATE processes SET ended_at = ? WHERE id = ? AND ended_at IS NULL"
+
+
+def apply(execute: Execute, operation: Operation, process_id: str, *, again: bool) -> bool:
+    """Do one operation for this process; return whether it changed anything.
+
+    Args:
+        execute: runs one statement in the transaction that the caller has begun.
+        operation: what to do.
+        process_id: the row of this process.
+        again: it may have been done already by this process; then that counts as done now.
+
+    Raises:
+        LedgerError: it cannot be done; it changed nothing.
+    """
+    match operation:
+        case Hold():
+            return _hold(execute, operation, process_id, again=again)
+        case Finish():
+            return _finish(execute, operation, process_id, again=again)
+        case OpenRun():
+            return _open_run(execute, operation.run, process_id) or again
+        case CloseRun():
+            return _close_run(execute, operation, process_id) or again
+        case Abandon():
+            return _abandon(execute, operation)
+
+
+def _open_run(execute: Execute, run: RunRow, process_id: str) -> bool:
+    who = run.attribution
+    tags = json.dumps(dict(who.tags), separators=(",", ":")) if who.tags else None
+    row = (
+        run.id,
+        run.parent_id,
+        run.root_id,
+        process_id,
+        run.name,
+        run.host,
+        run.started_at,
+        run.ended_at,
+        run.outcome,
+        who.customer,
+        who.user,
+        who.project,
+        who.session,
+        tags,
+    )
+    return _run(execute, _OPEN_RUN, row).rowcount == 1
+
+
+def _close_run(execute: Execute, operation: CloseRun, process_id: str) -> bool:
+    _open_runs(execute, operation.unopened, process_id)
+    values = (operation.ended_at, operation.outcome, operation.run_id)
+    if execute(_CLOSE_RUN, values).rowcount == 1:
+        return True
+    if execute(_RUN_OUTCOME, (operation.run_id,)).fetchone() is None:
+        raise LedgerError(f"the ledger holds no run {operation.run_id!r} to close")
+    return False
+
+
+def _open_runs(execute: Execute, runs: Iterable[RunRow], process_id: str) -> None:
+    for run in runs:
+        _open_run(execute, run, process_id)
+
+
+def _hold(execute: Execute, operation: Hold, process_id: str, *, again: bool) -> bool:
+    entry = operation.entry
+    _open_runs(execute, operation.unopened, process_id)
+    if again and execute(_STATUS, (entry.id,)).fetchone() == ("held", process_id):
+        return True
+    _insert(execute, operation, process_id, encode(entry, None))
+    return True
+
+
+def _insert(
+    execute: Execute, operation: Hold | Finish, process_id: str, changing: list[Any]
+) -> None:
+    text, known = started_moment(operation.entry)
+    if isinstance(operation, Hold):
+        started_at = operation.started_at
+    elif known is not None:
+        started_at = known
+    else:
+        started_at = operation.finished_at - (operation.duration_nanoseconds or 0)
+    if known is not None and known // 1000 == started_at // 1000:
+        text = None
+    entry = operation.entry
+    _run(execute, _HOLD, (entry.id, entry.run_id, process_id, started_at, text, *changing))
+
+
+def _finish(execute: Execute, operation: Finish, process_id: str, *, again: bool) -> bool:
+    entry = operation.entry
+    text, known = started_moment(entry)
+    changing = encode(entry, operation.duration_nanoseconds)
+    raw_usage = encode_raw_usage(operation.raw_usage)
+    values = (
+        entry.status,
+        operation.finished_at,
+        operation.duration_nanoseconds,
+        raw_usage,
+        known,
+        text,
+        *changing,
+        entry.id,
+        entry.status,
+    )
+    if _run(execute, _FINISH, values).rowcount == 1:
+        return True
+    found = execute(_STATUS, (entry.id,)).fetchone()
+    if found is not None:
+        return again and found[0] == entry.status
+    _open_runs(execute, operation.unopened, process_id)
+    _insert(execute, operation, process_id, changing)
+    return _run(execute, _FINISH, values).rowcount == 1
+
+
+def _abandon(execute: Execute, operation: Abandon) -> bool:
+    changed = 0
+    for process_id in operation.process_ids:
+        changed += execute(_ABANDON_ENTRIES, (operation.finished_at, process_id)).rowcount
+        changed += execute(_ABANDON_RUNS, (process_id,)).rowcount
+        execute(_END_PROCESS, (operation.finished_at, process_id))
+    return changed > 0
+
+
+def _run(execute: Execute, sql: str, values: Sequence[Any]) -> Cursor:
+    try:
+        return execute(sql, values)
+    except UnicodeEncodeError:
+        return execute(sql, storable(values))

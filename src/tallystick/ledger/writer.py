@@ -1,0 +1,315 @@
+"""Group commit: what concurrent callers ask for is written in one transaction.
+
+Every operation goes into one queue, and whoever holds the commit lock writes all that is
+queued, in order. A caller on an event loop leaves that to the writer's thread and gets a
+future. A caller elsewhere takes the lock itself where it is free, so that a lone caller pays
+for no change of threads, and otherwise wakes the thread and waits its turn. The thread is
+started when it is first needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from tallystick.errors import LedgerError, LedgerUnavailable
+from tallystick.ledger.store import Operation, Result, Store
+
+_logger = logging.getLogger("tallystick")
+
+CAPACITY = 65_536
+"""How many operations may wait. More than that are never in flight in a sane process."""
+
+LARGEST_BATCH = 512
+"""How many operations one transaction takes, so that other processes get their turn."""
+
+IDLE_SECONDS = 0.02
+"""How long nothing must have happened before the housekeeping is done."""
+
+TIDY_AFTER = 1_000
+"""How many operations make it worth to tidy when nothing else happens."""
+
+TIDY_AT_LATEST = 4_000
+"""How many operations may come before it is tidied although something else happens."""
+
+TIDY_PASSES = 3
+"""How often it is tried beside the writing; each time less is left to do."""
+
+_WORK = "work"
+_END = "end"
+
+
+class _Item:
+    """An operation that waits, or the mark of a flush where there is none."""
+
+    __slots__ = ("again", "future", "operation")
+
+    def __init__(self, operation: Operation | None) -> None:
+        self.operation = operation
+        self.future: Future[Any] = Future()
+        # A future that runs cannot be cancelled: a task that is cancelled while it waits does
+        # not take the row with it.
+        self.future.set_running_or_notify_cancel()
+        self.again = False
+        """Whether it may have been committed already, by a call that was interrupted."""
+
+
+class Writer:
+    """The queue in front of a store, and the thread that empties it."""
+
+    def __init__(self, store: Store, *, capacity: int = CAPACITY) -> None:
+        self._store = store
+        self._capacity = capacity
+        self._closed = False
+        self._queue: deque[_Item] = deque()
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Have nothing queued, no lock held and no thread: at the start, and in a child."""
+        self._queue.clear()
+        self._gate = threading.Lock()
+        self._committing = threading.Lock()
+        self._space = threading.Condition(self._gate)
+        self._signals: SimpleQueue[str] = SimpleQueue()
+        self._signalled = False
+        self._watching = False
+        self._thread: threading.Thread | None = None
+        self._tidying: threading.Thread | None = None
+
+    def submit(self, operation: Operation) -> Future[Any]:
+        """Queue an operation; the future has its result when it is committed.
+
+        Off an event loop, the operation is committed before this returns where nobody else is
+        committing. Where the queue is full, a caller off a loop waits for room, and one on a
+        loop gets a future that has failed: a loop is never blocked.
+        """
+        item = _Item(operation)
+        may_block = not _on_event_loop()
+        with self._gate:
+            if not self._closed and len(self._queue) >= self._capacity and may_block:
+                self._space.wait_for(lambda: self._closed or len(self._queue) < self._capacity)
+            if self._closed:
+                refusal = "is closed"
+            elif len(self._queue) >= self._capacity:
+                refusal = f"is behind: {self._capacity:,} operations wait to be written"
+            else:
+                refusal = ""
+                self._queue.append(item)
+        if refusal:
+            item.future.set_exception(LedgerUnavailable(f"{self._store.url} {refusal}"))
+        elif may_block and self._committing.acquire(blocking=False):
+            try:
+                self._commit_queued(until=item)
+            finally:
+                self._committing.release()
+                if self._queue or (self._due(TIDY_AFTER) and not self._watching):
+                    self._wake()
+        else:
+            self._wake()
+        return item.future
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all that was queued before is committed, or has failed.
+
+        Raises:
+            LedgerUnavailable: that took longer than `timeout` seconds.
+        """
+        item = _Item(None)
+        with self._gate:
+            if self._closed:
+                return
+            self._queue.append(item)
+        self._wake()
+        try:
+            item.future.result(timeout)
+        except FutureTimeoutError as error:
+            raise LedgerUnavailable(
+                f"{self._store.url}: {len(self._queue)} operations still wait to be written "
+                f"after {timeout} seconds"
+            ) from error
+
+    def close(self) -> None:
+        """Write what is queued, refuse what comes later, and end the thread."""
+        with self._gate:
+            self._closed = True
+            self._space.notify_all()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._signals.put(_END)
+            thread.join()
+        with self._committing:
+            self._commit_queued(closing=True)
+        tidying = self._tidying
+        if tidying is not None and tidying is not threading.current_thread():
+            tidying.join()
+
+    def _wake(self) -> None:
+        if self._signalled:
+            return
+        self._signalled = True
+        with self._gate:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._run, name="tallystick-ledger-writer", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The interpreter is ending and starts no threads; closing writes the rest.
+                    self._signalled = False
+                    return
+                self._thread = thread
+        self._signals.put(_WORK)
+
+    def _run(self) -> None:
+        seen = 0
+        while True:
+            self._watching = self._due(TIDY_AFTER)
+            try:
+                signal = self._signals.get(timeout=IDLE_SECONDS if self._watching else None)
+            except Empty:
+                # Callers that commit by themselves send no signal, so quiet is when nothing
+                # was committed either.
+                if self._store.untidy == seen or self._due(TIDY_AT_LATEST):
+                    self._tidy(pressing=self._store.untidy != seen)
+                seen = self._store.untidy
+                continue
+            if signal is _END:
+                return
+            self._signalled = False
+            if self._queue:
+                with self._committing:
+                    self._commit_queued()
+            if self._due(TIDY_AT_LATEST):
+                self._tidy(pressing=True)
+
+    def _commit_queued(self, *, until: _Item | None = None, closing: bool = False) -> None:
+        """Commit what is queued, batch by batch. The caller holds the commit lock.
+
+        An item leaves the queue only after its future is done. So an interrupt in the caller's
+        own thread loses nothing: what it cut short is found here again.
+
+        Args:
+            until: stop when this item is done, because a caller should not go on writing for
+                as long as others have something to write.
+            closing: give up on all that is left where one batch cannot be written.
+        """
+        failed: LedgerError | None = None
+        while self._queue:
+            with self._gate:
+                batch = list(islice(self._queue, LARGEST_BATCH))
+            waiting = [item for item in batch if not item.future.done()]
+            try:
+                if closing and failed is not None:
+                    _fail(waiting, failed)
+                else:
+                    failed = self._commit(waiting)
+            except BaseException:
+                # Whether it came before or after the commit is not known here, so these are
+                # done again, knowingly.
+                for item in waiting:
+                    item.again = True
+                raise
+            with self._gate:
+                for _ in batch:
+                    self._queue.popleft()
+                self._space.notify_all()
+            if until is not None and until.future.done():
+                return
+
+    def _commit(self, items: list[_Item]) -> LedgerError | None:
+        """Commit one batch and settle its futures; return what kept all of it from the store."""
+        operations = [item.operation for item in items if item.operation is not None]
+        results: Sequence[Result] = ()
+        try:
+            if operations:
+                again = any(item.again for item in items)
+                results = self._store.commit(operations, again=again)
+        except LedgerError as error:
+            _fail(items, error)
+            return error
+        except Exception as error:
+            # A fault of ours. Whatever it is, callers must not wait for ever.
+            _logger.exception("tallystick: the ledger's writer failed")
+            failed = LedgerError(f"{self._store.url}: the writer failed: {error!r}")
+            failed.__cause__ = error
+            _fail(items, failed)
+            return failed
+        answers = iter(results)
+        for item in items:
+            answer = None if item.operation is None else next(answers)
+            if isinstance(answer, LedgerError):
+                item.future.set_exception(answer)
+            else:
+                item.future.set_result(answer)
+        return None
+
+    def _due(self, operations: int) -> bool:
+        return self._store.untidy >= operations
+
+    def _tidy(self, *, pressing: bool) -> None:
+        """Start the housekeeping in a thread of its own, so that no write waits for it."""
+        if self._tidying is not None and self._tidying.is_alive():
+            return
+        thread = threading.Thread(
+            target=self._tidy_all if pressing else self._store.tidy,
+            name="tallystick-ledger-tidy",
+            daemon=True,
+        )
+        with contextlib.suppress(RuntimeError):
+            # The interpreter is ending and starts no threads; closing tidies as well.
+            thread.start()
+            self._tidying = thread
+
+    def _tidy_all(self) -> None:
+        """Tidy in the midst of writing: most of it meanwhile, and the rest with nobody writing.
+
+        Without that rest the log of a ledger that is never idle would grow for ever.
+        """
+        for _ in range(TIDY_PASSES):
+            if self._store.tidy():
+                return
+        with self._committing:
+            self._store.tidy()
+
+    @contextlib.contextmanager
+    def quiet(self, patience_seconds: float) -> Iterator[bool]:
+        """Write what is queued, and keep everything still; whether that was possible in time.
+
+        A process forks in here: the child must not find a transaction half done.
+        """
+        quiet = self._committing.acquire(timeout=patience_seconds)
+        try:
+            if quiet:
+                self._commit_queued()
+            tidying = self._tidying
+            if tidying is not None:
+                tidying.join(patience_seconds)
+                quiet = quiet and not tidying.is_alive()
+            yield quiet
+        finally:
+            with contextlib.suppress(RuntimeError):
+                self._committing.release()
+
+
+def _fail(items: list[_Item], error: LedgerError) -> None:
+    for item in items:
+        if item.operation is None:
+            item.future.set_result(None)
+        else:
+            item.future.set_exception(error)
+
+
+def _on_event_loop() -> bool:
+    """Whether the caller's thread runs an event loop. asyncio is looked at, never imported."""
+    events = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None

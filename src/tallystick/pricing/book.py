@@ -1,0 +1,297 @@
+"""`Book`: dated rates of many models, immutable, named by the hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from tallystick.pricing.rate import Rate, RateError
+from tallystick.pricing.units import BY_PRICE_KEY
+
+PROVIDER_NAMES = {
+    "aws.bedrock": "aws",
+    "bedrock": "aws",
+    "amazon-bedrock": "aws",
+    "amazon_bedrock": "aws",
+    "azure.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "azure-openai": "azure",
+    "azure_openai": "azure",
+    "az.ai.openai": "azure",
+    "gcp.gemini": "google",
+    "gcp.vertex_ai": "google",
+    "gcp.gen_ai": "google",
+    "gemini": "google",
+    "google-gla": "google",
+    "google-vertex": "google",
+    "vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "mistralai": "mistral",
+    "moonshot": "moonshotai",
+    "together_ai": "together",
+    "together-ai": "together",
+    "x_ai": "x-ai",
+    "xai": "x-ai",
+    "grok": "x-ai",
+}
+"""Other names of the book's providers, from OpenTelemetry and the hosts. The data's own rule (any
+name that contains ``openai`` is OpenAI) is not used: a gateway called ``local-openai`` is not."""
+
+_COMPACT_DATE = re.compile(r"(-)(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
+
+
+class Dated(NamedTuple):
+    """The rates of a model at one moment."""
+
+    rates: dict[str, Rate]
+    since: str | None
+    """The date from which they hold, or None where the book knows no earlier ones."""
+    window: str | None
+    """The hours of the day in which they hold, such as ``00:30 to 16:30 UTC``."""
+    matched: frozenset[str]
+    """Which of the request's modifiers have rates of their own."""
+    later: dict[str, str]
+    """Modifiers that get rates of their own only later, with the date."""
+
+
+class Model:
+    """One model of the book."""
+
+    __slots__ = ("data", "id", "own", "provider")
+
+    def __init__(self, data: Mapping[str, Any], provider: str, *, own: bool) -> None:
+        """Wrap the data of a model.
+
+        Args:
+            data: as `source.read` gives it.
+            provider: the provider that the model was found at.
+            own: whether it is the asked provider's own; else it is the maker's price for it.
+        """
+        self.data = data
+        self.id: str = data["id"]
+        self.provider = provider
+        self.own = own
+
+    @property
+    def minimums(self) -> dict[str, int]:
+        """The least count that is charged, by unit."""
+        minimums: dict[str, int] = self.data.get("minimums", {})
+        return minimums
+
+    def boundaries(self, modifiers: Mapping[str, str]) -> Iterator[datetime]:
+        """Yield the moments at which the rates of a request with such modifiers may change."""
+        for constraint in self._constraints(modifiers):
+            if constraint[0] == "from":
+                yield _midnight(constraint[1])
+
+    def hours(self, modifiers: Mapping[str, str]) -> Iterator[time]:
+        """Yield the UTC times of day at which its rates may change."""
+        for constraint in self._constraints(modifiers):
+            if constraint[0] == "daily":
+                yield time.fromisoformat(constraint[1])
+                yield time.fromisoformat(constraint[2])
+
+    def _constraints(self, modifiers: Mapping[str, str]) -> Iterator[list[str]]:
+        for constraint, _ in self.data["prices"]:
+            if constraint is not None:
+                yield constraint
+        for _, constraint, _ in self._variants(modifiers):
+            if constraint is not None:
+                yield constraint
+
+    def _variants(self, modifiers: Mapping[str, str]) -> Iterator[Any]:
+        """Yield what the data has for requests with such modifiers.
+
+        Rates for service tiers are the maker's own; who resells the model may charge others.
+        """
+        if self.own and modifiers:
+            for variant in self.data.get("variants", ()):
+                if all(modifiers.get(name) == value for name, value in variant[0].items()):
+                    yield variant
+
+    def at(self, moment: datetime, modifiers: Mapping[str, str]) -> Dated:
+        """Return the rates at a moment, for a request with such modifiers.
+
+        Args:
+            moment: an aware datetime.
+            modifiers: what else prices depend on, such as ``{"service_tier": "flex"}``.
+
+        Raises:
+            RateError: the data prices by a unit that is not known here.
+        """
+        dated = self.data["prices"]
+        constraint, prices = dated[0]
+        # The last one that is active wins; where none is, the first one does.
+        for candidate, candidate_prices in reversed(dated):
+            if _active(candidate, moment):
+                constraint, prices = candidate, candidate_prices
+                break
+        since = window = None
+        if constraint is not None:
+            if constraint[0] == "from":
+                since = constraint[1]
+            else:
+                window = f"{constraint[1][:5]} to {constraint[2][:5]} UTC"
+        overrides: dict[str, Any] = {}
+        matched: set[str] = set()
+        later: dict[str, str] = {}
+        for when, variant_constraint, variant_prices in self._variants(modifiers):
+            if not _active(variant_constraint, moment):
+                if variant_constraint[0] == "from":
+                    later.update(dict.fromkeys(when, variant_constraint[1]))
+                continue
+            matched.update(when)
+            for key, price in variant_prices.items():
+                overrides.setdefault(key, price)
+        rates = {}
+        for key, price in {**prices, **overrides}.items():
+            unit = BY_PRICE_KEY.get(key)
+            if unit is None:
+                raise RateError(f"the book prices {self.id} by {key}, which is not known")
+            rates[unit.name] = _rate(price, unit.per)
+        return Dated(rates, since, window, frozenset(matched), later)
+
+
+class Book:
+    """Dated rates of many models. Immutable; the same content has the same `hash` everywhere."""
+
+    __slots__ = ("_providers", "data", "hash")
+
+    def __init__(self, data: Mapping[str, Any], content_hash: str | None = None) -> None:
+        """Open a book.
+
+        Args:
+            data: as `source.read` gives it.
+            content_hash: its hash, where it is known already.
+        """
+        self.data = data
+        self.hash = content_hash if content_hash is not None else digest(canonical(data))
+        """The name by which ledgers know it."""
+        self._providers: dict[str, Any] = {
+            provider["id"]: provider for provider in data["providers"]
+        }
+
+    @classmethod
+    def of(cls, content: bytes) -> Book:
+        """Open a book from its content, as `content` gives it.
+
+        Raises:
+            ValueError: it is no content of a book.
+        """
+        data = json.loads(content)
+        if not isinstance(data, dict) or not isinstance(data.get("providers"), list):
+            raise ValueError("this is no content of a price book")  # noqa: TRY004
+        return cls(data, digest(content))
+
+    @property
+    def content(self) -> bytes:
+        """All that it says, in the one way in which it is written down; its hash is the book's."""
+        return canonical(self.data)
+
+    def provider(self, name: str) -> str | None:
+        """Return the book's id of a provider, or None where it has no such provider."""
+        lowered = name.strip().lower()
+        if lowered in self._providers:
+            return lowered
+        known = PROVIDER_NAMES.get(lowered)
+        return known if known in self._providers else None
+
+    def find(self, provider: str, name: str) -> Model | None:
+        """Return the model that a provider's name stands for, by the matching rules of the data.
+
+        Dates written ``-20251211`` are tried as ``-2025-12-11`` too; where the provider resells
+        others' models, theirs are looked through after its own.
+        """
+        asked = name.strip().lower()
+        for candidate in dict.fromkeys((asked, _dashed(asked))):
+            data = self._providers[provider]
+            for model in data["models"]:
+                if _matches(model["match"], candidate):
+                    return Model(model, provider, own=True)
+            for other in data["fallback"]:
+                for model in self._providers.get(other, _NO_MODELS)["models"]:
+                    if _matches(model["match"], candidate):
+                        return Model(model, other, own=False)
+        return None
+
+    def models(self) -> Iterator[tuple[str, Model]]:
+        """Yield every (provider, model) of the book."""
+        for provider in self.data["providers"]:
+            for model in provider["models"]:
+                yield provider["id"], Model(model, provider["id"], own=True)
+
+
+_NO_MODELS: dict[str, Any] = {"models": ()}
+
+
+def canonical(data: Mapping[str, Any]) -> bytes:
+    """Return the one way in which a book's content is written down."""
+    return json.dumps(data, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+
+
+def digest(content: bytes) -> str:
+    """Return the short hash by which ledgers name a book: 64 bits are enough to tell books."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _dashed(name: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        text = f"{match.group(2)}-{match.group(3)}-{match.group(4)}"
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            return match.group(0)
+        return f"-{text}"
+
+    return _COMPACT_DATE.sub(replace, name)
+
+
+def _matches(clause: list[Any], name: str) -> bool:
+    """Whether a clause of the data matches a name, which is in lower case."""
+    kind, value = clause
+    match kind:
+        case "equals":
+            return bool(name == value.lower())
+        case "starts_with":
+            return name.startswith(value.lower())
+        case "contains":
+            return value.lower() in name
+        case "or":
+            return any(_matches(part, name) for part in value)
+        case "and":
+            return all(_matches(part, name) for part in value)
+        case "ends_with":
+            return name.endswith(value.lower())
+        case "regex":
+            return re.search(value, name) is not None
+    return False
+
+
+def _active(constraint: list[str] | None, moment: datetime) -> bool:
+    if constraint is None:
+        return True
+    if constraint[0] == "from":
+        return moment >= _midnight(constraint[1])
+    start, end = time.fromisoformat(constraint[1]), time.fromisoformat(constraint[2])
+    hour = moment.astimezone(UTC).time()
+    return start <= hour < end if start <= end else hour >= start or hour < end
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
+
+
+def _rate(price: Any, per: int) -> Rate:
+    if isinstance(price, str):
+        return Rate(Fraction(Decimal(price)) / per)
+    base, tiers = price
+    return Rate(
+        Fraction(Decimal(base)) / per,
+        tuple((threshold, Fraction(Decimal(rate)) / per) for threshold, rate in tiers),
+    )

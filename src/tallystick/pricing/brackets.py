@@ -1,0 +1,209 @@
+"""`Brackets`: rates compiled to integers, and a short cut for the counts that most requests have.
+
+The price of a usage is a sum of counts times rates over disjoint parts: input that is neither
+cached nor audio, cached input, and so on. Written out in the counts as they are reported, which
+include their parts, the same sum has one coefficient a count: cached tokens, for one, add the
+difference of the cached and the plain rate. The coefficients are integers over one denominator,
+so pricing is a few multiplications and one rounding, exact for any rate.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from math import lcm
+from typing import Any, NamedTuple
+
+from tallystick.money import NANODOLLARS_PER_USD
+from tallystick.pricing.rate import Rate
+from tallystick.pricing.units import FREE_TOOLS, INPUT_UNITS, OUTPUT_UNITS, TOOL_UNITS, Unit
+
+
+class Bracket(NamedTuple):
+    """The coefficients that hold up to a threshold of input, in units of 1/denominator.
+
+    For the counts that most requests have and no others; see `Brackets.amount`.
+    """
+
+    input: int
+    output: int
+    fixed: int
+    """For the request itself."""
+    cached: int
+    written: int
+    reasoning: int
+    writes: dict[str, int]
+    """By the detail's name: the parts of the cache writes."""
+    tools: dict[str, int]
+    """By the tool's name in `tool_requests`: those whose fee is known."""
+
+
+class Brackets:
+    """The integers of rates, for each stretch between their thresholds of input."""
+
+    __slots__ = ("brackets", "denominator", "plain_inputs", "plain_outputs", "rates", "thresholds")
+
+    def __init__(self, rates: Mapping[str, Rate], units: tuple[Unit, ...]) -> None:
+        """Compile rates, whose `units` come parts before their wholes."""
+        self.thresholds = tuple(
+            sorted({threshold for rate in rates.values() for threshold, _ in rate.tiers})
+        )
+        bounds = (0, *(threshold + 1 for threshold in self.thresholds))
+        amounts = [
+            {name: rate.at(bound) * NANODOLLARS_PER_USD for name, rate in rates.items()}
+            for bound in bounds
+        ]
+        self.denominator = lcm(
+            *(amount.denominator for bracket in amounts for amount in bracket.values())
+        )
+        self.rates = tuple(
+            {name: int(amount * self.denominator) for name, amount in bracket.items()}
+            for bracket in amounts
+        )
+        """By the unit's name, for each bracket: 1/denominator nanodollars for one."""
+        self.brackets = tuple(_bracket(bracket, units) for bracket in self.rates)
+        self.plain_inputs = _unpriced_modalities(INPUT_UNITS, rates)
+        self.plain_outputs = _unpriced_modalities(OUTPUT_UNITS, rates)
+
+    def total(self, quantities: Mapping[str, int], input_tokens: int) -> int:
+        """Return the nanodollars of disjoint quantities, by their unit."""
+        rates = self.rates[bisect_left(self.thresholds, input_tokens)]
+        return self._rounded(sum(rates[name] * number for name, number in quantities.items()))
+
+    def amount(self, record: Mapping[str, Any]) -> int | None:
+        """Return the nanodollars of a usage's record, or None where it needs the whole rule.
+
+        That is where a count is unknown or estimated, where counts contradict each other, where
+        a tool's fee is not known, and where modalities have rates of their own.
+        """
+        input_tokens = record["input_tokens"]
+        output_tokens = record["output_tokens"]
+        if (
+            input_tokens is None
+            or output_tokens is None
+            or (record["total_tokens"] or 0) < input_tokens + output_tokens
+            or "estimated" in record
+        ):
+            return None
+        thresholds = self.thresholds
+        bracket = self.brackets[bisect_left(thresholds, input_tokens) if thresholds else 0]
+        sent, received, numerator, read, write, thought, _, _ = bracket
+        numerator += input_tokens * sent + output_tokens * received
+        details = record["input_tokens_details"]
+        if details:
+            cached = details.get("cached_tokens", 0)
+            written = details.get("cache_write_tokens", 0)
+            if cached + written > input_tokens:
+                return None
+            numerator += cached * read + written * write
+            if len(details) > 1 or "cached_tokens" not in details:
+                rest = self._other_inputs(bracket, details, input_tokens)
+                if rest is None:
+                    return None
+                numerator += rest
+        details = record["output_tokens_details"]
+        if details:
+            reasoning = details.get("reasoning_tokens", 0)
+            if reasoning > output_tokens or (
+                (len(details) > 1 or "reasoning_tokens" not in details)
+                and not self._plain_output(details, output_tokens)
+            ):
+                return None
+            numerator += reasoning * thought
+        if "tool_requests" in record:
+            fees = _fees(bracket, record["tool_requests"])
+            if fees is None:
+                return None
+            numerator += fees
+        return self._rounded(numerator)
+
+    def _other_inputs(
+        self, bracket: Bracket, details: Mapping[str, int], input_tokens: int
+    ) -> int | None:
+        """Return what the input details beside cached and written tokens add, or None."""
+        numerator = parts = modal = 0
+        for name, number in details.items():
+            if not number or name in _COUNTED:
+                continue
+            if name in bracket.writes:
+                parts += number
+                numerator += number * bracket.writes[name]
+            elif name in self.plain_inputs:
+                modal += number
+            else:
+                return None
+        if modal > input_tokens or (parts and parts > details.get("cache_write_tokens", 0)):
+            return None
+        return numerator
+
+    def _plain_output(self, details: Mapping[str, int], output_tokens: int) -> bool:
+        """Whether the output details beside reasoning change nothing."""
+        modal = 0
+        for name, number in details.items():
+            if number and name in OUTPUT_UNITS and name != "reasoning_tokens":
+                if name not in self.plain_outputs:
+                    return False
+                modal += number
+        return modal <= output_tokens
+
+    def _rounded(self, numerator: int) -> int:
+        """Return so many denominators as whole nanodollars, half-even."""
+        denominator = self.denominator
+        quotient, rest = divmod(numerator, denominator)
+        twice = rest + rest
+        if twice > denominator or (twice == denominator and quotient & 1):
+            quotient += 1
+        return quotient
+
+
+_COUNTED = frozenset({"cached_tokens", "cache_write_tokens"})
+"""The input details that `Brackets.amount` reads itself."""
+
+
+def _fees(bracket: Bracket, tools: Mapping[str, Any]) -> int | None:
+    """Return what tools add, or None where a fee is not known."""
+    numerator = 0
+    for name, number in tools.items():
+        fee = bracket.tools.get(name)
+        if fee is None or type(number) is not int or number < 0:
+            return None
+        numerator += number * fee
+    return numerator
+
+
+def _bracket(rates: Mapping[str, int], units: tuple[Unit, ...]) -> Bracket:
+    """Write rates of disjoint parts as coefficients of the counts that are reported."""
+    # `shares[unit][count]` says how often a reported count is in the unit's own disjoint part.
+    shares: dict[str, dict[str, int]] = {}
+    totals: dict[str, int] = {}
+    for unit in units:
+        share = {unit.name: 1}
+        for part in units:
+            if part.is_part_of(unit):
+                for name, number in shares[part.name].items():
+                    share[name] = share.get(name, 0) - number
+        shares[unit.name] = share
+        for name, number in share.items():
+            totals[name] = totals.get(name, 0) + rates[unit.name] * number
+    return Bracket(
+        input=totals.get("input_tokens", 0),
+        output=totals.get("output_tokens", 0),
+        fixed=totals.get("requests", 0),
+        cached=totals.get("cache_read_tokens", 0),
+        written=totals.get("cache_write_tokens", 0),
+        reasoning=totals.get("output_reasoning_tokens", 0),
+        writes={
+            name: totals.get(INPUT_UNITS[name], 0)
+            for name in ("cache_write_5m_tokens", "cache_write_1h_tokens")
+        },
+        tools={
+            **dict.fromkeys(FREE_TOOLS, 0),
+            **{name: totals[unit] for name, unit in TOOL_UNITS.items() if unit in totals},
+        },
+    )
+
+
+def _unpriced_modalities(names: Mapping[str, str], rates: Mapping[str, Rate]) -> frozenset[str]:
+    """Return the details that name a modality which has no rate of its own."""
+    modalities = ("text_tokens", "audio_tokens", "image_tokens", "video_tokens")
+    return frozenset(name for name in modalities if names[name] not in rates)

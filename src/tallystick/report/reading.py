@@ -1,0 +1,83 @@
+"""What reports read from a ledger: entries of a period, runs and their trees, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallystick.errors import NotFound
+from tallystick.ledger import Ledger, RunRow
+from tallystick.report.listing import RunSummary, shortest_ids, summarise
+from tallystick.report.period import Period, sent_at
+from tallystick.report.waterfall import Waterfall, waterfall
+from tallystick.usage import RequestUsage
+
+LAST = "last"
+"""What stands for the run that started last, in place of an id."""
+
+_NEIGHBOURHOOD = 70 * 1_000_000_000
+"""An id begins with its milliseconds in hex, so the first eight digits change every 65.5
+seconds: a run that began longer before another than this cannot begin like it."""
+
+
+def entries_within(ledger: Ledger, period: Period) -> Iterator[RequestUsage]:
+    """Yield every entry that was sent in a period, of every status; those of one run at a time.
+
+    A request may be sent after its run has ended, so no run is passed over by its own times.
+    """
+    always = period.since is None and period.until is None
+    for run in ledger.runs():
+        for entry in ledger.entries(run.id, children=False):
+            if always or period.holds(sent_at(entry)):
+                yield entry
+
+
+def top_run_names(ledger: Ledger) -> dict[str, str]:
+    """Return, by the id of each run, the name of the run at the top of its tree."""
+    runs = ledger.runs()
+    names = {run.id: run.name for run in runs}
+    return {run.id: names.get(run.root_id, run.name) for run in runs}
+
+
+def latest_runs(
+    ledger: Ledger, period: Period, *, limit: int, customer: str | None = None
+) -> list[RunSummary]:
+    """Return the newest top-level runs, newest first, with what each tree used.
+
+    Args:
+        ledger: where they are.
+        period: only runs that started in it.
+        limit: at most so many.
+        customer: only runs that are for this customer.
+    """
+    narrowed = customer is not None or period.until is not None
+    runs = [
+        run
+        for run in ledger.runs(limit=None if narrowed else limit, since=period.since, top=True)
+        if (customer is None or run.attribution.customer == customer)
+        and period.holds(run.started_at)
+    ][:limit]
+    if not runs:
+        return []
+    oldest = min(run.started_at for run in runs)
+    ids = [run.id for run in ledger.runs(since=oldest - _NEIGHBOURHOOD)]
+    short = shortest_ids(ids)
+    return [summarise(run, ledger.entries(run.id), short_id=short[run.id]) for run in runs]
+
+
+def find_run(ledger: Ledger, name: str) -> RunRow:
+    """Return the run that `name` stands for: its id, the beginning of it, or ``last``.
+
+    Raises:
+        NotFound: there is none, or several begin so.
+    """
+    if name != LAST:
+        return ledger.run(name)
+    runs = ledger.runs(limit=1, top=True)
+    if not runs:
+        raise NotFound(f"{ledger.url} holds no run yet")
+    return runs[0]
+
+
+def waterfall_of(ledger: Ledger, run: RunRow) -> Waterfall:
+    """Return the waterfall of a run and of the runs inside it."""
+    return waterfall(run, ledger.entries(run.id), ledger.descendants(run.id))

@@ -1,0 +1,82 @@
+"""What a request asks for, as far as its cost depends on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tallystick.usage import count
+from tallystick.wire.reading import RequestReading, text
+
+__all__ = ["read_request"]
+
+# Where each API keeps its output limit: top-level names, then names in a nested object.
+LIMITS: Final = (
+    "max_output_tokens",
+    "max_completion_tokens",
+    "max_tokens",
+    "max_tokens_to_sample",
+)
+NESTED: Final = (
+    ("generationConfig", "maxOutputTokens"),
+    ("generation_config", "max_output_tokens"),
+    ("inferenceConfig", "maxTokens"),
+    ("inferenceConfig", "max_new_tokens"),
+    ("textGenerationConfig", "maxTokenCount"),
+    ("options", "num_predict"),
+)
+
+
+def read_request(api: str | None, body: bytes) -> RequestReading:
+    """Read a request's body. It never raises: what cannot be read is left at its default.
+
+    Args:
+        api: the request's API, as `identify` names it.
+        body: the whole body, as it is sent.
+    """
+    try:
+        asked: Any = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, Mapping):
+        return RequestReading(input_bytes=len(body), stream=_streams(api, {}))
+    options = asked.get("stream_options")
+    return RequestReading(
+        model=text(asked.get("model")),
+        stream=_streams(api, asked),
+        asks_usage=isinstance(options, Mapping) and options.get("include_usage") is True,
+        max_output_tokens=_limit(asked),
+        input_bytes=len(body),
+        n=_choices(asked),
+    )
+
+
+def _streams(api: str | None, asked: Mapping[str, Any]) -> bool:
+    if api in ("bedrock.converse-stream", "bedrock.invoke-stream"):
+        return True
+    stream = asked.get("stream")
+    # Ollama streams unless it is told not to.
+    return stream is True or (stream is None and api in ("ollama.chat", "ollama.generate"))
+
+
+def _limit(asked: Mapping[str, Any]) -> int | None:
+    for name in LIMITS:
+        limit = count(asked.get(name))
+        if limit is not None:
+            return limit
+    for outer, inner in NESTED:
+        block = asked.get(outer)
+        if isinstance(block, Mapping):
+            limit = count(block.get(inner))
+            if limit is not None:
+                return limit
+    return None
+
+
+def _choices(asked: Mapping[str, Any]) -> int:
+    config = asked.get("generationConfig")
+    nested = config.get("candidateCount") if isinstance(config, Mapping) else None
+    # "best_of" of Completions makes more choices than it returns, and they are all billed.
+    asks = (count(asked.get("n")), count(asked.get("best_of")), count(nested))
+    return max((number for number in asks if number), default=1)
