@@ -871,7 +871,7 @@ class Usage:
             and self.total_tokens == other.total_tokens
             and _same(self._input_details, other._input_details)
             and _same(self._output_details, other._output_details)
-            and self._entries == entries
+            and _same_entries(self._entries, entries)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -882,6 +882,22 @@ class Usage:
             f"output_tokens={self.output_tokens}, total_tokens={self.total_tokens}, "
             f"cost={self.cost})"
         )
+
+
+def _same_entries(mine: list[RequestUsage], theirs: list[Any]) -> bool:
+    """Compare entries: in order, or, where all have ids, in any order.
+
+    Requests that ran at the same time ended in an order that means nothing, and a ledger gives
+    them in the order in which they began.
+    """
+    if len(mine) != len(theirs):
+        return False
+    if mine == theirs:
+        return True
+    known = {entry.id: entry for entry in mine if entry.id is not None}
+    return len(known) == len(mine) and all(
+        isinstance(entry, RequestUsage) and known.get(entry.id) == entry for entry in theirs
+    )
 
 
 _USAGE_FIELDS = ("requests", *_TOKEN_FIELDS, "request_usage_entries")
