@@ -174,7 +174,6 @@ class Request:
         self._started = clock.now()
         self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
-        self._kept = False
         self._announced = False
         self._lock = threading.Lock()
 
@@ -198,7 +197,6 @@ class Request:
             return
         try:
             future.result()
-            self._kept = True
         except Exception as error:  # noqa: BLE001 - as above
             self._recorder.fault("holding a request", error)
 
@@ -213,10 +211,8 @@ class Request:
             if not future.done():
                 await asyncio.wrap_future(future)
             future.result()
-            self._kept = True
         except asyncio.CancelledError:
             # The caller went away before anything was sent.
-            self._kept = True
             self.release("CancelledError")
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -245,7 +241,20 @@ class Request:
                 outcome=reading.outcome or "completed",
                 error_type=reading.error_type or "usage_not_reported",
             )
-        return self._end("settled", {**reading.fields(), "raw_usage": reading.raw_usage})
+        entry = self._end("settled", {**reading.fields(), "raw_usage": reading.raw_usage})
+        if entry is not None:
+            for other in reading.others:
+                # Another model worked inside this request, at a price of its own.
+                inside = Request(
+                    self.run,
+                    provider=self.provider,
+                    model=other.model,
+                    agent=self.agent,
+                    turn=self.turn,
+                )
+                other.note(f"inside: {self.id}")
+                inside.settle(other)
+        return entry
 
     def reject(self, error_type: str) -> RequestUsage | None:
         """End the request as refused by the provider, which bills nothing for it."""
@@ -340,9 +349,7 @@ class Request:
             self._recorder.faults += 1
             return
         try:
-            if not self._kept:
-                # The hold failed, so the row may be missing: ask for it again before it is ended.
-                ledger.hold(self._entry("held"), started_ns=self._started)
+            # Where the hold could not be kept, the ledger writes the whole row now.
             self._recorder.watch(
                 "keeping a request",
                 ledger.finish(entry, raw_usage=raw_usage, duration_ns=duration),

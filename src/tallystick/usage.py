@@ -86,6 +86,21 @@ def count(value: Any) -> int | None:
     return None
 
 
+def shown(value: Any) -> str:
+    """Return a short form of a value that cannot be what it should be, for an anomaly.
+
+    Of containers and long text only the kind is shown: a reading holds no text content.
+    """
+    if isinstance(value, bool | float) or value is None:
+        return repr(value)
+    if isinstance(value, int):
+        # The decimal form of an absurd number costs time, and past some size raises.
+        return str(value) if -(10**20) < value < 10**20 else "an absurd number"
+    if isinstance(value, str) and len(value) <= 24:
+        return repr(value)
+    return f"({type(value).__name__})"
+
+
 class Record(dict[str, Any]):
     """A JSON-safe dict that cannot be changed, so that it can be shared without being copied."""
 
@@ -132,7 +147,7 @@ def _read_counts(
         if known is not None:
             counts[name] = known
         elif anomalies is not None:
-            anomalies.append(f"{name}: {value!r:.40}")
+            anomalies.append(f"{name}: {shown(value)}")
     return counts
 
 
@@ -357,7 +372,7 @@ class RequestUsage:
         ):
             record[name] = known = count(value)
             if known is None and value is not None:
-                anomalies.append(f"{name}: {value!r:.40}")
+                anomalies.append(f"{name}: {shown(value)}")
         if record["total_tokens"] is None and total_tokens is None:
             record["total_tokens"] = _sum(record["input_tokens"], record["output_tokens"])
         record["input_tokens_details"] = Record(
@@ -555,9 +570,10 @@ class Usage:
     """
 
     __slots__ = (
-        "_entries",
         "_ids",
         "_input_details",
+        "_kept",
+        "_lazy",
         "_output_details",
         "_summary",
         "input_tokens",
@@ -588,7 +604,8 @@ class Usage:
         self.total_tokens = count(total_tokens) or 0
         self._input_details = _sums(_read_counts(input_tokens_details, INPUT_DETAILS))
         self._output_details = _sums(_read_counts(output_tokens_details, OUTPUT_DETAILS))
-        self._entries: list[RequestUsage] = []
+        self._kept: list[Any] = []
+        self._lazy = False
         self._ids: set[str] = set()
         self._summary = _Summary()
         if request_usage_entries:
@@ -634,9 +651,23 @@ class Usage:
 
     @request_usage_entries.setter
     def request_usage_entries(self, entries: Iterable[Any]) -> None:
-        self._entries = [RequestUsage.of(entry) for entry in entries]
-        self._ids = {entry.id for entry in self._entries if entry.id is not None}
+        self._kept = [RequestUsage.of(entry) for entry in entries]
+        self._lazy = False
+        self._ids = {entry.id for entry in self._kept if entry.id is not None}
         self._summary = _Summary()
+
+    @property
+    def _entries(self) -> list[RequestUsage]:
+        # Usages without an entry of their own are kept as bare counts until someone looks.
+        if self._lazy:
+            self._lazy = False
+            self._kept[:] = [
+                RequestUsage.from_known(dict(zip(_TOKEN_FIELDS, kept, strict=True)))
+                if type(kept) is tuple
+                else kept
+                for kept in self._kept
+            ]
+        return self._kept
 
     def add(self, other: Any) -> None:
         """Add another usage: a `Usage`, the Agents SDK's, or a `RequestUsage`.
@@ -646,27 +677,41 @@ class Usage:
         """
         if not isinstance(other, Usage):
             other = Usage.of(other)
-        entries: list[RequestUsage] = other._entries
-        if entries:
+        kept: list[Any] = other._kept
+        lazy: bool = other._lazy
+        if kept:
             if other._ids and not self._ids.isdisjoint(other._ids):
                 other = other._without(self._ids)
-                entries = other._entries
+                kept = other._kept
             self._ids |= other._ids
         elif other.requests == 1 and (
             other.input_tokens or other.output_tokens or other.total_tokens
         ):
-            entries = [other._as_entry()]
+            lazy = True
+            kept = [
+                (
+                    other.input_tokens,
+                    other.output_tokens,
+                    other.total_tokens,
+                    {**other._input_details},
+                    {**other._output_details},
+                )
+            ]
         self.requests += other.requests
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.total_tokens += other.total_tokens
         mine = self._input_details
-        for name, value in other._input_details.items():
-            mine[name] += value
+        theirs = other._input_details
+        for name in theirs:
+            mine[name] += theirs[name]
         mine = self._output_details
-        for name, value in other._output_details.items():
-            mine[name] += value
-        self._entries += entries
+        theirs = other._output_details
+        for name in theirs:
+            mine[name] += theirs[name]
+        self._kept += kept
+        if lazy:
+            self._lazy = True
 
     def append(self, entry: RequestUsage) -> bool:
         """Count one request, unless its id is here already; say whether it was new."""
@@ -686,19 +731,8 @@ class Usage:
         mine = self._output_details
         for name, value in record["output_tokens_details"].items():
             mine[name] += value
-        self._entries.append(entry)
+        self._kept.append(entry)
         return True
-
-    def _as_entry(self) -> RequestUsage:
-        return RequestUsage._of(
-            Record(
-                input_tokens=self.input_tokens,
-                output_tokens=self.output_tokens,
-                total_tokens=self.total_tokens,
-                input_tokens_details=Record(self._input_details),
-                output_tokens_details=Record(self._output_details),
-            )
-        )
 
     def _without(self, ids: set[str]) -> Usage:
         """Return this usage less the entries of these ids."""
@@ -710,7 +744,7 @@ class Usage:
             else:
                 kept.append(entry)
         rest = self._minus(known)
-        rest._entries = kept
+        rest._kept = kept
         rest._ids = self._ids - ids
         return rest
 
@@ -736,7 +770,8 @@ class Usage:
         copy.total_tokens = self.total_tokens
         copy._input_details = self._input_details.copy()
         copy._output_details = self._output_details.copy()
-        copy._entries = self._entries.copy()
+        copy._kept = self._kept.copy()
+        copy._lazy = self._lazy
         copy._ids = self._ids.copy()
         copy._summary = _Summary()
         return copy
@@ -763,15 +798,15 @@ class Usage:
         ):
             raise ValueError("a usage can be taken only from a later state of itself")
         rest = self._minus(earlier)
-        rest._entries = self._entries[length:]
-        rest._ids = {entry.id for entry in rest._entries if entry.id is not None}
+        rest._kept = self._entries[length:]
+        rest._ids = {entry.id for entry in rest._kept if entry.id is not None}
         return rest
 
     @property
     def cost(self) -> Cost:
         """What the requests cost: the known amount, and how many are not in it."""
         summary = self._summed()
-        missing = max(self.requests - len(self._entries), 0)
+        missing = max(self.requests - len(self._kept), 0)
         return Cost(summary.nanodollars, summary.unpriced + missing, summary.cost_estimated)
 
     @property
@@ -800,7 +835,7 @@ class Usage:
 
     def _summed(self) -> _Summary:
         summary = self._summary
-        if summary.length > len(self._entries):
+        if summary.length > len(self._kept):
             summary = self._summary = _Summary()
         for entry in self._entries[summary.length :]:
             summary.count(entry)
@@ -894,7 +929,7 @@ def _same_entries(mine: list[RequestUsage], theirs: list[Any]) -> bool:
         return False
     if mine == theirs:
         return True
-    known = {entry.id: entry for entry in mine if entry.id is not None}
+    known: dict[str | None, RequestUsage] = {e.id: e for e in mine if e.id is not None}
     return len(known) == len(mine) and all(
         isinstance(entry, RequestUsage) and known.get(entry.id) == entry for entry in theirs
     )

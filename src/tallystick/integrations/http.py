@@ -20,18 +20,14 @@ from tallystick.request import UNSURE, Recorder, Request
 from tallystick.run import Run, current_run
 from tallystick.wire import (
     API,
-    Reading,
     StreamReader,
     identify,
+    model_of,
     provider_of,
     read_request,
     read_response,
 )
 
-MAX_BODY = 64 * 1024 * 1024
-"""How much of a body that is no event stream is kept to find its usage in, in bytes."""
-
-_NAMES_ITS_MODEL = ("openai.", "anthropic.", "cohere.", "ollama.")
 _MARK = "tallystick"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared, not bound
 
@@ -65,52 +61,40 @@ class Attempt:
         self._called = called
         self._own_run = own_run
         self._reader: StreamReader | None = None
-        self._body: bytearray | None = None
-        self._status = 0
-        self._headers: dict[str, str] = {}
 
     def fail(self, error: BaseException) -> None:
         """End it by an exception of the client."""
-        self.request.fail(error, self._reading(whole=False))
+        self.request.fail(error)
         self._done()
 
     def answer(self, response: Any, streamed: bool) -> None:  # noqa: FBT001 - as httpx has it
         """Read a response that has arrived, or follow it while the caller reads it."""
-        self._status = response.status_code
-        self._headers = {name.lower(): value for name, value in response.headers.items()}
-        if self._status >= 400:
-            if self._status in UNSURE:
-                self.request.doubt(error_type=str(self._status))
+        status = response.status_code
+        if status >= 400:
+            if status in UNSURE:
+                self.request.doubt(error_type=str(status))
             else:
-                self.request.reject(str(self._status))
+                self.request.reject(str(status))
             self._done()
         elif not streamed or hasattr(response, "_content"):
-            self.request.settle(
-                read_response(self.api, self._status, self._headers, response.content)
-            )
+            body = response.content
+            self.request.settle(read_response(self.api, status, response.headers, body))
             self._done()
         else:
-            if "event-stream" in self._headers.get("content-type", "") or self.api.endswith(
-                "-stream"
-            ):
-                self._reader = StreamReader(self.api, self._headers)
-            else:
-                self._body = bytearray()
+            self._reader = StreamReader(self.api, response.headers, status)
             _follow(response, self)
 
     def feed(self, chunk: bytes) -> None:
         """Take a piece of the decoded body as it passes to the caller."""
         if self._reader is not None:
             self._reader.feed(chunk)
-        elif self._body is not None and len(self._body) + len(chunk) <= MAX_BODY:
-            self._body += chunk
 
     def finish(self, error: BaseException | None = None, *, at_end: bool = False) -> None:
         """End it: the body has been read to its end, was left early, or broke off."""
-        if self.request.ended:
+        if self._reader is None or self.request.ended:
             return
-        reading = self._reading(whole=at_end)
-        if at_end or (self._reader is not None and self._reader.finished):
+        reading = self._reader.close()
+        if at_end or self._reader.finished:
             # The provider has said all that it was going to say.
             self.request.settle(reading)
         elif error is None or isinstance(error, GeneratorExit):
@@ -118,13 +102,6 @@ class Attempt:
         else:
             self.request.fail(error, reading)
         self._done()
-
-    def _reading(self, *, whole: bool) -> Reading | None:
-        if self._reader is not None:
-            return self._reader.close()
-        if self._body is not None and whole:
-            return read_response(self.api, self._status, self._headers, bytes(self._body))
-        return None
 
     def _done(self) -> None:
         if self._called:
@@ -251,14 +228,15 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
         return None
     body = _body_of(request)
     asked = read_request(api, body)
-    if call is None and asked.model is None and api.startswith(_NAMES_ITS_MODEL):
+    model = asked.model or model_of(url)
+    if call is None and model is None:
         # Something of the user's own whose path ends like a model's.
         return None
     request.extensions[_MARK] = True
     host = request.url.host
     about: dict[str, Any] = {
         "provider": provider_of(url, api) or ("local" if host in _LOOPBACK else host),
-        "model": asked.model,
+        "model": model,
         "max_output_tokens": asked.max_output_tokens,
         "body": body,
     }
@@ -268,7 +246,7 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
     own_run: Run | None = None
     if run is None:
         assert recorder is not None  # noqa: S101 - returned above; for the type checker
-        run = own_run = Run(recorder, asked.model or api, host=api).start()
+        run = own_run = Run(recorder, model or api, host=api).start()
     return Attempt(Request(run, **about), api, called=False, own_run=own_run), False
 
 

@@ -126,21 +126,21 @@ def _counts_of(usage: Any) -> tuple[int, int, int]:
 
 def _report(run: Run, usage: Usage, target: Usage) -> None:
     """Keep a usage that the host or the user reports, of requests that were not seen."""
-    entries = list(usage.request_usage_entries)
-    if not entries and usage.requests:
-        entries = [usage._as_entry()]
-    if not entries:
+    if not usage.requests:
         Usage.add(target, usage)
         return
-    for entry in entries:
+    entries = usage.request_usage_entries
+    if not entries:
+        single = Usage()
+        single.add(usage)
+        entries = single.request_usage_entries
+    readings = [read_object(entry) for entry in entries] or [read_object(usage)]
+    # The report may name more requests than it has counts for.
+    readings += [Reading(input_tokens=0, output_tokens=0)] * (usage.requests - len(readings))
+    for reading in readings:
         request = Request(run)
         request.hold()
-        request.settle(read_object(entry))
-    for _ in range(usage.requests - len(entries)):
-        # The report names more requests than it has counts for.
-        request = Request(run)
-        request.hold()
-        request.settle(Reading(input_tokens=0, output_tokens=0))
+        request.settle(reading)
 
 
 # A call of a model by the host.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from tallystick.usage import Outcome, count
+from tallystick.usage import Outcome, count, shown
 
-__all__ = ["Reading", "RequestReading"]
+__all__ = ["Reading", "RequestReading", "shown", "text"]
 
 MAX_ANOMALIES = 20
 """More than these say nothing new, and a hostile body must not fill a ledger with them."""
@@ -179,21 +179,6 @@ def _sum(left: int | None, right: int | None) -> int | None:
     if left is None or right is None:
         return right if left is None else left
     return left + right
-
-
-def shown(value: Any) -> str:
-    """Return a short form of a value that cannot be what it should be, for an anomaly.
-
-    Of containers and long text only the kind is shown: a reading holds no text content.
-    """
-    if isinstance(value, bool | float) or value is None:
-        return repr(value)
-    if isinstance(value, int):
-        # The decimal form of an absurd number costs time, and past some size raises.
-        return str(value) if -(10**20) < value < 10**20 else "an absurd number"
-    if isinstance(value, str) and len(value) <= 24:
-        return repr(value)
-    return f"({type(value).__name__})"
 
 
 def text(value: Any) -> str | None:
