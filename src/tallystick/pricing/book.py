@@ -11,39 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from tallystick.pricing.names import PROVIDER_NAMES, spellings
 from tallystick.pricing.rate import Rate, RateError
 from tallystick.pricing.units import BY_PRICE_KEY
-
-PROVIDER_NAMES = {
-    "aws.bedrock": "aws",
-    "bedrock": "aws",
-    "amazon-bedrock": "aws",
-    "amazon_bedrock": "aws",
-    "azure.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "azure-openai": "azure",
-    "azure_openai": "azure",
-    "az.ai.openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "gcp.gen_ai": "google",
-    "gemini": "google",
-    "google-gla": "google",
-    "google-vertex": "google",
-    "vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "mistralai": "mistral",
-    "moonshot": "moonshotai",
-    "together_ai": "together",
-    "together-ai": "together",
-    "x_ai": "x-ai",
-    "xai": "x-ai",
-    "grok": "x-ai",
-}
-"""Other names of the book's providers, from OpenTelemetry and the hosts. The data's own rule (any
-name that contains ``openai`` is OpenAI) is not used: a gateway called ``local-openai`` is not."""
-
-_COMPACT_DATE = re.compile(r"(-)(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
 
 class Dated(NamedTuple):
@@ -205,18 +175,17 @@ class Book:
     def find(self, provider: str, name: str) -> Model | None:
         """Return the model that a provider's name stands for, by the matching rules of the data.
 
-        Dates written ``-20251211`` are tried as ``-2025-12-11`` too; where the provider resells
-        others' models, theirs are looked through after its own.
+        Where the provider resells others' models, theirs are looked through after its own.
+        Other spellings of the name are tried in turn; see `names.spellings`.
         """
-        asked = name.strip().lower()
-        for candidate in dict.fromkeys((asked, _dashed(asked))):
-            data = self._providers[provider]
+        data = self._providers[provider]
+        for asked in spellings(name, provider):
             for model in data["models"]:
-                if _matches(model["match"], candidate):
+                if _matches(model["match"], asked):
                     return Model(model, provider, own=True)
             for other in data["fallback"]:
                 for model in self._providers.get(other, _NO_MODELS)["models"]:
-                    if _matches(model["match"], candidate):
+                    if _matches(model["match"], asked):
                         return Model(model, other, own=False)
         return None
 
@@ -238,18 +207,6 @@ def canonical(data: Mapping[str, Any]) -> bytes:
 def digest(content: bytes) -> str:
     """Return the short hash by which ledgers name a book: 64 bits are enough to tell books."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _dashed(name: str) -> str:
-    def replace(match: re.Match[str]) -> str:
-        text = f"{match.group(2)}-{match.group(3)}-{match.group(4)}"
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            return match.group(0)
-        return f"-{text}"
-
-    return _COMPACT_DATE.sub(replace, name)
 
 
 def _matches(clause: list[Any], name: str) -> bool:

@@ -10,13 +10,16 @@ so pricing is a few multiplications and one rounding, exact for any rate.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import lcm
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from tallystick.money import NANODOLLARS_PER_USD
 from tallystick.pricing.rate import Rate
 from tallystick.pricing.units import FREE_TOOLS, INPUT_UNITS, OUTPUT_UNITS, TOOL_UNITS, Unit
+
+ShortCut: TypeAlias = Callable[[Mapping[str, Any]], int | None]
+"""From a `RequestUsage.record` to nanodollars, or None."""
 
 
 class Bracket(NamedTuple):
@@ -32,8 +35,10 @@ class Bracket(NamedTuple):
     cached: int
     written: int
     reasoning: int
-    writes: dict[str, int]
-    """By the detail's name: the parts of the cache writes."""
+    minutes: int
+    """For cache writes of five minutes, beside `written`."""
+    hour: int
+    """For cache writes of an hour, beside `written`."""
     tools: dict[str, int]
     """By the tool's name in `tool_requests`: those whose fee is known."""
 
@@ -41,7 +46,12 @@ class Bracket(NamedTuple):
 class Brackets:
     """The integers of rates, for each stretch between their thresholds of input."""
 
-    __slots__ = ("brackets", "denominator", "plain_inputs", "plain_outputs", "rates", "thresholds")
+    __slots__ = ("amount", "denominator", "rates", "thresholds")
+
+    amount: ShortCut
+    """Gives the nanodollars of a usage's record, or None where it needs the whole rule: where a
+    count is unknown or estimated, where counts contradict each other, where a tool's fee is not
+    known, and where modalities have rates of their own."""
 
     def __init__(self, rates: Mapping[str, Rate], units: tuple[Unit, ...]) -> None:
         """Compile rates, whose `units` come parts before their wholes."""
@@ -61,33 +71,42 @@ class Brackets:
             for bracket in amounts
         )
         """By the unit's name, for each bracket: 1/denominator nanodollars for one."""
-        self.brackets = tuple(_bracket(bracket, units) for bracket in self.rates)
-        self.plain_inputs = _unpriced_modalities(INPUT_UNITS, rates)
-        self.plain_outputs = _unpriced_modalities(OUTPUT_UNITS, rates)
+        self.amount = _short_cut(
+            tuple(_bracket(bracket, units) for bracket in self.rates),
+            self.thresholds,
+            self.denominator,
+            _unpriced_modalities(INPUT_UNITS, rates),
+            _unpriced_modalities(OUTPUT_UNITS, rates),
+        )
 
     def total(self, quantities: Mapping[str, int], input_tokens: int) -> int:
         """Return the nanodollars of disjoint quantities, by their unit."""
         rates = self.rates[bisect_left(self.thresholds, input_tokens)]
-        return self._rounded(sum(rates[name] * number for name, number in quantities.items()))
+        numerator = sum(rates[name] * number for name, number in quantities.items())
+        return _rounded(numerator, self.denominator)
 
-    def amount(self, record: Mapping[str, Any]) -> int | None:
-        """Return the nanodollars of a usage's record, or None where it needs the whole rule.
 
-        That is where a count is unknown or estimated, where counts contradict each other, where
-        a tool's fee is not known, and where modalities have rates of their own.
-        """
+def _short_cut(
+    brackets: tuple[Bracket, ...],
+    thresholds: tuple[int, ...],
+    denominator: int,
+    plain_inputs: tuple[str, ...],
+    plain_outputs: tuple[str, ...],
+) -> ShortCut:
+    """Return the function that is `Brackets.amount`; a closure finds its values the quickest."""
+
+    def amount(record: Mapping[str, Any]) -> int | None:
         input_tokens = record["input_tokens"]
         output_tokens = record["output_tokens"]
         if (
             input_tokens is None
             or output_tokens is None
-            or (record["total_tokens"] or 0) < input_tokens + output_tokens
+            or record["total_tokens"] != input_tokens + output_tokens
             or "estimated" in record
         ):
             return None
-        thresholds = self.thresholds
-        bracket = self.brackets[bisect_left(thresholds, input_tokens) if thresholds else 0]
-        sent, received, numerator, read, write, thought, _, _ = bracket
+        bracket = brackets[bisect_left(thresholds, input_tokens) if thresholds else 0]
+        sent, received, numerator, read, write, thought, minutes, hour, fees = bracket
         numerator += input_tokens * sent + output_tokens * received
         details = record["input_tokens_details"]
         if details:
@@ -96,75 +115,78 @@ class Brackets:
             if cached + written > input_tokens:
                 return None
             numerator += cached * read + written * write
-            if len(details) > 1 or "cached_tokens" not in details:
-                rest = self._other_inputs(bracket, details, input_tokens)
-                if rest is None:
-                    return None
-                numerator += rest
+            # Summing all details is the quickest way to see that there are none but these.
+            if len(details) > 1 or not cached:
+                others = sum(details.values()) - cached - written
+                if others:
+                    rest = _other_inputs(minutes, hour, plain_inputs, details, others, input_tokens)
+                    if rest is None:
+                        return None
+                    numerator += rest
         details = record["output_tokens_details"]
         if details:
             reasoning = details.get("reasoning_tokens", 0)
             if reasoning > output_tokens or (
-                (len(details) > 1 or "reasoning_tokens" not in details)
-                and not self._plain_output(details, output_tokens)
+                (len(details) > 1 or not reasoning)
+                and sum(details.values()) != reasoning
+                and not _plain_output(plain_outputs, details, output_tokens)
             ):
                 return None
             numerator += reasoning * thought
         if "tool_requests" in record:
-            fees = _fees(bracket, record["tool_requests"])
-            if fees is None:
+            rest = _fees(fees, record["tool_requests"])
+            if rest is None:
                 return None
-            numerator += fees
-        return self._rounded(numerator)
+            numerator += rest
+        return numerator if denominator == 1 else _rounded(numerator, denominator)
 
-    def _other_inputs(
-        self, bracket: Bracket, details: Mapping[str, int], input_tokens: int
-    ) -> int | None:
-        """Return what the input details beside cached and written tokens add, or None."""
-        numerator = parts = modal = 0
-        for name, number in details.items():
-            if not number or name in _COUNTED:
-                continue
-            if name in bracket.writes:
-                parts += number
-                numerator += number * bracket.writes[name]
-            elif name in self.plain_inputs:
-                modal += number
-            else:
-                return None
-        if modal > input_tokens or (parts and parts > details.get("cache_write_tokens", 0)):
-            return None
-        return numerator
-
-    def _plain_output(self, details: Mapping[str, int], output_tokens: int) -> bool:
-        """Whether the output details beside reasoning change nothing."""
-        modal = 0
-        for name, number in details.items():
-            if number and name in OUTPUT_UNITS and name != "reasoning_tokens":
-                if name not in self.plain_outputs:
-                    return False
-                modal += number
-        return modal <= output_tokens
-
-    def _rounded(self, numerator: int) -> int:
-        """Return so many denominators as whole nanodollars, half-even."""
-        denominator = self.denominator
-        quotient, rest = divmod(numerator, denominator)
-        twice = rest + rest
-        if twice > denominator or (twice == denominator and quotient & 1):
-            quotient += 1
-        return quotient
+    return amount
 
 
-_COUNTED = frozenset({"cached_tokens", "cache_write_tokens"})
-"""The input details that `Brackets.amount` reads itself."""
+def _other_inputs(
+    minutes: int,
+    hour: int,
+    plain: tuple[str, ...],
+    details: Mapping[str, int],
+    others: int,
+    input_tokens: int,
+) -> int | None:
+    """Return what the other input details add, which are `others` in sum, or None."""
+    short = details.get("cache_write_5m_tokens", 0)
+    long = details.get("cache_write_1h_tokens", 0)
+    if short + long > details.get("cache_write_tokens", 0):
+        return None
+    modal = others - short - long
+    if modal and (modal > input_tokens or modal != sum(details.get(name, 0) for name in plain)):
+        return None
+    return short * minutes + long * hour
 
 
-def _fees(bracket: Bracket, tools: Mapping[str, Any]) -> int | None:
+def _plain_output(plain: tuple[str, ...], details: Mapping[str, int], output_tokens: int) -> bool:
+    """Whether the output details beside reasoning change nothing."""
+    modal = sum(details.get(name, 0) for name in _OUTPUT_MODALITIES)
+    return modal == 0 or (
+        modal <= output_tokens and modal == sum(details.get(name, 0) for name in plain)
+    )
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """Return a fraction as a whole number, half-even."""
+    quotient, rest = divmod(numerator, denominator)
+    twice = rest + rest
+    if twice > denominator or (twice == denominator and quotient & 1):
+        quotient += 1
+    return quotient
+
+
+_OUTPUT_MODALITIES = tuple(name for name in OUTPUT_UNITS if name != "reasoning_tokens")
+
+
+def _fees(fees: Mapping[str, int], tools: Mapping[str, Any]) -> int | None:
     """Return what tools add, or None where a fee is not known."""
     numerator = 0
     for name, number in tools.items():
-        fee = bracket.tools.get(name)
+        fee = fees.get(name)
         if fee is None or type(number) is not int or number < 0:
             return None
         numerator += number * fee
@@ -192,10 +214,8 @@ def _bracket(rates: Mapping[str, int], units: tuple[Unit, ...]) -> Bracket:
         cached=totals.get("cache_read_tokens", 0),
         written=totals.get("cache_write_tokens", 0),
         reasoning=totals.get("output_reasoning_tokens", 0),
-        writes={
-            name: totals.get(INPUT_UNITS[name], 0)
-            for name in ("cache_write_5m_tokens", "cache_write_1h_tokens")
-        },
+        minutes=totals.get("cache_write_5m_tokens", 0),
+        hour=totals.get("cache_write_1h_tokens", 0),
         tools={
             **dict.fromkeys(FREE_TOOLS, 0),
             **{name: totals[unit] for name, unit in TOOL_UNITS.items() if unit in totals},
@@ -203,7 +223,7 @@ def _bracket(rates: Mapping[str, int], units: tuple[Unit, ...]) -> Bracket:
     )
 
 
-def _unpriced_modalities(names: Mapping[str, str], rates: Mapping[str, Rate]) -> frozenset[str]:
+def _unpriced_modalities(names: Mapping[str, str], rates: Mapping[str, Rate]) -> tuple[str, ...]:
     """Return the details that name a modality which has no rate of its own."""
     modalities = ("text_tokens", "audio_tokens", "image_tokens", "video_tokens")
-    return frozenset(name for name in modalities if names[name] not in rates)
+    return tuple(name for name in modalities if names[name] not in rates)

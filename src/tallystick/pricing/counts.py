@@ -3,6 +3,7 @@
 Providers contradict themselves. Where the parts of a count are more than the whole, the whole is
 taken to be what lies beside them, which is how providers that count exclusively report it, and
 the dearest of the readings: a price that is wrong for a provider's mistake is never too small.
+Tokens that only the total knows of are taken for output, as reasoning that a provider counts apart.
 """
 
 from __future__ import annotations
@@ -55,14 +56,28 @@ def measure(record: Mapping[str, Any]) -> Counts | None:
     _put_beside(units, "output_tokens", ("output_reasoning_tokens",), reasons)
     outputs = tuple(f"output_{modality}_tokens" for modality in _MODALITIES)
     _put_beside(units, "output_tokens", outputs, reasons)
-    total = record["total_tokens"]
-    if total is not None and total < record["input_tokens"] + record["output_tokens"]:
-        reasons.append(
-            f"input and output of {record['input_tokens']} and {record['output_tokens']} tokens "
-            f"are more than the total of {total}; priced by the parts"
-        )
+    _compare_total(record, units, reasons)
     unknown = _count_tools(record, units)
     return Counts(units, tuple(reasons), unknown)
+
+
+def _compare_total(record: Mapping[str, Any], units: dict[str, int], reasons: list[str]) -> None:
+    """Hold the counts against the provider's own total; tokens that it alone knows are output."""
+    total = record["total_tokens"]
+    if total is None:
+        return
+    said = record["input_tokens"] + record["output_tokens"]
+    surplus = total - units["input_tokens"] - units["output_tokens"]
+    if total < said:
+        reasons.append(
+            f"input and output tokens are {said}, more than the total of {total}; priced as {said}"
+        )
+    elif surplus > 0:
+        units["output_tokens"] += surplus
+        reasons.append(
+            f"the total of {total} tokens is {surplus} more than input and output; "
+            f"the {surplus} are priced as output"
+        )
 
 
 def _raise_to_parts(

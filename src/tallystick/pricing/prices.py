@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tallystick.pricing.book import Book
     from tallystick.pricing.rate_card import Rates
     from tallystick.pricing.resolution import Plan
+    from tallystick.pricing.tariff import Tariff
     from tallystick.usage import RequestUsage
 
 # What works out rates is imported when the first price is asked for, so that opening a tally
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "TALLYSTICK_CONFIG"
 CONFIG_NAME = "tallystick.toml"
 
-MAX_PLANS = 10_000
+MAX_PLANS = 4096
 """How many subjects' timelines are kept. Past it they are worked out anew."""
 
 
@@ -149,7 +150,7 @@ class Prices:
             plan = self._plan(*key)
         tariff = plan.only
         if tariff is None:
-            tariff = plan.at(self._moment(at, get("started_at")))
+            tariff = self._at(plan, at, get("started_at"))
         brackets = tariff.brackets
         if brackets is not None:
             amount = brackets.amount(record)
@@ -157,16 +158,16 @@ class Prices:
                 return _new(Quote, (amount, tariff.reasons, tariff, record))
         return Quote(*tariff.price_in_full(record), tariff, record)
 
-    def _moment(self, at: datetime | None, started_at: str | None) -> datetime:
-        if at is None and started_at is not None:
+    def _at(self, plan: Plan, at: datetime | None, started_at: str | None) -> Tariff:
+        if at is not None:
+            return plan.at(at.replace(tzinfo=UTC) if at.tzinfo is None else at)
+        if started_at is not None:
+            # Text that is no time is as good as none; a price must not break a user's run.
             try:
-                at = datetime.fromisoformat(started_at)
+                return plan.at_text(started_at)
             except ValueError:
-                # Text that is no time is as good as none; a price must not break a user's run.
-                at = None
-        if at is None:
-            return timestamp(self._clock.now())
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+                pass
+        return plan.at(timestamp(self._clock.now()))
 
     def _plan(
         self,

@@ -46,7 +46,7 @@ class Terms:
             and _covers(self.provider, subject.provider)
             and _covers(self.customer, subject.customer)
             and _covers(self.project, subject.project)
-            and (self.service_tier is None or self.service_tier == subject.service_tier)
+            and (self.service_tier is None or self.service_tier.lower() == subject.service_tier)
         )
 
     def active(self, moment: datetime) -> bool:
@@ -70,7 +70,8 @@ class Terms:
     @property
     def key(self) -> tuple[str | None, ...]:
         """What two terms must not share while their dates overlap."""
-        return (self.model, self.provider, self.customer, self.project, self.service_tier)
+        names = (self.model, self.provider, self.customer, self.project, self.service_tier)
+        return tuple(name and name.lower() for name in names)
 
     def overlaps(self, other: Terms) -> bool:
         """Whether there is a moment at which both hold."""

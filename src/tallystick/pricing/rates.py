@@ -235,7 +235,10 @@ class _Reader:
                     f"is a date such as 2026-01-01, not {value!r}", name, self.key_line(name, line)
                 )
         if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            try:
+                return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            except OverflowError:
+                self.fail("lies outside the calendar", name, self.key_line(name, line))
         if not isinstance(value, date):
             self.fail(
                 f"is a date such as 2026-01-01, not {value!r}", name, self.key_line(name, line)

@@ -13,10 +13,11 @@ from fractions import Fraction
 from typing import Any
 
 from tallystick.pricing.book import Book, Dated, Model
-from tallystick.pricing.corrections import is_free
+from tallystick.pricing.corrections import free_of_charge, multipliers
 from tallystick.pricing.rate import Rate, RateError
 from tallystick.pricing.rate_card import Rates, Subject
 from tallystick.pricing.tariff import Tariff
+from tallystick.pricing.units import UNITS
 
 STANDARD = frozenset(
     {"", "default", "standard", "standard_only", "auto", "on_demand", "global", "not_available"}
@@ -29,17 +30,31 @@ _OWN_RATES = 'add [[rates]] with model = "{}" to tallystick.toml'
 class Plan:
     """The tariffs of one subject over time. Immutable."""
 
-    __slots__ = ("_hours", "_starts", "only", "tariffs")
+    __slots__ = ("_hours", "_starts", "_texts", "only", "tariffs")
 
     def __init__(
         self, starts: tuple[datetime, ...], hours: tuple[time, ...], tariffs: tuple[Tariff, ...]
     ) -> None:
         """Line tariffs up: one for each stretch between `starts` and, in it, between `hours`."""
         self._starts = starts
+        self._texts = tuple(start.isoformat() for start in starts)
         self._hours = hours
         self.tariffs = tariffs
         self.only = tariffs[0] if len(tariffs) == 1 else None
         """The one that always holds, where there is one."""
+
+    def at_text(self, text: str) -> Tariff:
+        """Return the tariff that holds at a moment in the form that `datetime.isoformat` gives.
+
+        In UTC such texts sort as their moments do, so there is no need to read them.
+
+        Raises:
+            ValueError: the text is no moment.
+        """
+        if text.endswith("+00:00") and text[10:11] == "T" and not self._hours:
+            return self.tariffs[bisect_right(self._texts, text)]
+        moment = datetime.fromisoformat(text)
+        return self.at(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
     def at(self, moment: datetime) -> Tariff:
         """Return the tariff that holds at a moment."""
@@ -130,9 +145,11 @@ class _Resolution:
                     own.rates,
                     rule=f"{prefix}own rate: {own.terms.name}",
                     book=self.rates.book,
-                    reasons=()
-                    if tiered
-                    else [_unmatched(*item, "this own rate") for item in self.context.items()],
+                    reasons=[
+                        _unmatched(name, value, "this own rate")
+                        for name, value in self.context.items()
+                        if not (tiered and name in {"service_tier", "processing"})
+                    ],
                 )
         if self.found is None:
             self.found = self.find()
@@ -165,6 +182,9 @@ class _Resolution:
         except Exception as error:  # noqa: BLE001 - third-party data must not break a user's run
             return self.none(f"the price book cannot be read: {error!r}")
         if model is None:
+            source = free_of_charge(known, subject.model.strip().lower())
+            if source is not None:
+                return self.free(f"{self.prefix}correction: {subject.model} of {known}", source)
             return self.none(
                 f"the price book has no model {subject.model!r} of {known}; {own_rates}, or under "
                 f'[aliases] "{subject.model}" = "provider/model"'
@@ -176,31 +196,46 @@ class _Resolution:
         book = self.book().hash
         named = f"{model.provider}/{model.id}"
         rule = f"{self.prefix}book: {named}"
+        if not model.own:
+            rule += f", resold by {self.target.provider}"
         if dated.since is not None:
             rule += f", from {dated.since}"
         if dated.window is not None:
             rule += f", {dated.window}"
-        rule += "".join(f", {name} {self.context[name]}" for name in sorted(dated.matched))
+        rates = dated.rates
+        if not rates:
+            source = free_of_charge(model.provider, model.id)
+            if source is not None:
+                return self.free(rule, source)
+            own_rates = _OWN_RATES.format(self.target.model)
+            return self.none(
+                f"the price book lists {named} without any rate; {own_rates}", rule, book
+            )
+        matched = set(dated.matched)
+        for multiplier in multipliers(model.provider, self.context) if model.own else ():
+            matched.add(multiplier.modifier)
+            rates = {
+                name: rate.times(multiplier.factor) if UNITS[name].family == "tokens" else rate
+                for name, rate in rates.items()
+            }
+        rule += "".join(f", {name} {self.context[name]}" for name in sorted(matched))
         reasons = [
             _unmatched(name, value, named, dated.later.get(name))
             for name, value in self.context.items()
-            if name not in dated.matched
+            if name not in matched
         ]
-        rates = dated.rates
-        if not rates:
-            if not is_free(model.provider, model.id):
-                own_rates = _OWN_RATES.format(self.target.model)
-                return self.none(
-                    f"the price book lists {named} without any rate; {own_rates}", rule, book
-                )
-            rates = {name: Rate(Fraction(0)) for name in ("input_tokens", "output_tokens")}
-            rule += ", free of charge"
         discount = self.rates.discount(self.target, moment)
         if discount is not None:
             rates = {name: rate.times(discount.factor) for name, rate in rates.items()}
             rule += f", less {float(discount.percent):g} % by {discount.terms.name}"
             book = f"{book}+{self.rates.book}"
         return Tariff(rates, rule=rule, book=book, reasons=reasons, minimums=model.minimums)
+
+    def free(self, rule: str, source: str) -> Tariff:
+        """Return the tariff of what is known to cost nothing."""
+        rates = {name: Rate(Fraction(0)) for name in ("input_tokens", "output_tokens")}
+        rule = f"{rule}, free of charge by {source}"
+        return Tariff(rates, rule=rule, book=self.book().hash)
 
     def none(self, reason: str, rule: str | None = None, book: str | None = None) -> Tariff:
         """Return the tariff of what has no price."""

@@ -147,9 +147,11 @@ class Tariff:
 
     def _without_rate(self, counts: Counts) -> str | None:
         """Say which counts have no rate at all, so that no amount would be whole."""
-        reported = [name for name in self.metered if name in counts.units]
-        if reported or (self.rates.keys() == {"requests"}):
-            # Charged by the second, page or request: its tokens cost nothing more.
+        if any(name in counts.units for name in self.metered):
+            # Charged by the second or the page: its tokens cost nothing more.
+            return None
+        if "requests" in self.rates and not self.rates.keys() & {"input_tokens", "output_tokens"}:
+            # Charged by the request.
             return None
         for name in ("input_tokens", "output_tokens"):
             if counts.units[name] and name not in self.rates:
