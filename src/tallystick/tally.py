@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import threading
-import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -82,11 +79,6 @@ class Tally:
     def __init__(self, recorder: Recorder, problems: list[Exception] | None = None) -> None:
         self._recorder = recorder
         self._problems = problems or []
-        self._trackers: dict[Any, Any] = {}
-        self._lock = threading.Lock()
-        self._closed = False
-        self._last_chance = weakref.finalize(self, _close_ledger, recorder.ledger)
-        atexit.register(self._last_chance)
 
     @property
     def faults(self) -> int:
@@ -180,8 +172,8 @@ class Tally:
 
     def close(self) -> None:
         """Commit what is queued and close the ledger. The second time, nothing."""
-        atexit.unregister(self._last_chance)
-        self._last_chance()
+        if self._recorder.ledger is not None:
+            self._recorder.ledger.close()
 
     def __enter__(self) -> Self:
         return self
@@ -193,8 +185,3 @@ class Tally:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _close_ledger(ledger: Ledger | None) -> None:
-    if ledger is not None:
-        ledger.close()

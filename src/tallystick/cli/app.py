@@ -15,7 +15,7 @@ from tallystick.cli import verify as verify_file
 from tallystick.cli.exits import Exit
 from tallystick.cli.options import ledger_named
 from tallystick.cli.table import print_line
-from tallystick.cli.terminal import finish, open_console, write
+from tallystick.cli.terminal import ensure_streams, finish, open_console, unwritten, write
 from tallystick.errors import NotFound, TallystickError
 
 _BEGINNING = """\b
@@ -106,16 +106,22 @@ def demo(context: typer.Context) -> None:
 
 def run() -> int:
     """Run the command that the process was given; return its exit code."""
+    ensure_streams()
     try:
         # Standard output must take any character of the help before it is printed.
         open_console()
         app(prog_name="tallystick")
     except SystemExit as ended:
         code = ended.code
-        return finish(code if isinstance(code, int) else Exit.OK)
+        if isinstance(code, str):
+            print_line(open_console(errors=True), code)
+            return finish(Exit.FAILED)
+        return finish(Exit.OK if code is None else int(code))
     except TallystickError as error:
         finish(Exit.OK)
         return complain(error)
+    except OSError as error:
+        return unwritten(error)
     return finish(Exit.OK)
 
 

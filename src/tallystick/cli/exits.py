@@ -10,11 +10,13 @@ class Exit(IntEnum):
 
     OK = 0
     DISAGREES = 1
-    """`tallystick verify` found that the ledger disagrees with itself."""
+    """Figures disagree: those of the ledger with each other, or the demo's with the server's."""
+    FAILED = 1
+    """Anything else that could not be done."""
     USAGE = 2
     """An option or an argument that cannot be used."""
     NO_LEDGER = 3
-    """The ledger cannot be opened or read."""
+    """The ledger cannot be opened or read; or the demo lacks a package."""
     NOT_FOUND = 4
     """The ledger holds no such run."""
     CUT = 141

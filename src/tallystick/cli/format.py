@@ -20,22 +20,23 @@ UNKNOWN = "?"
 def decimals(amounts: Iterable[int | None]) -> int:
     """Return how many decimals a column of amounts (nanodollars) needs: 2, 4, 6 or 9.
 
-    The smallest amount that is not zero keeps at least three digits, where nanodollars have
-    them.
+    The smallest amount that is not zero keeps at least two digits, where nanodollars have them.
     """
     smallest = min((abs(amount) for amount in amounts if amount), default=None)
     if smallest is None or smallest >= 100_000_000_000:
         return 2
-    if smallest >= 10_000_000:
+    if smallest >= 1_000_000:
         return 4
-    return 6 if smallest >= 100_000 else 9
+    return 6 if smallest >= 10_000 else 9
 
 
 def money(nanodollars: int, places: int | None = None) -> str:
     """Return an amount such as ``$0.0123``, rounded half-even to `places` decimals.
 
-    Without `places`, to as many as the amount itself needs.
+    Without `places`, to as many as the amount itself needs. Nothing is ``$0``, and only nothing.
     """
+    if not nanodollars:
+        return "$0"
     if places is None:
         places = decimals([nanodollars])
     amount = usd(nanodollars).quantize(Decimal(1).scaleb(-places))
@@ -53,16 +54,16 @@ def cost_cell(cost: Cost, requests: int, places: int | None = None, marks: Glyph
     """
     if not requests:
         return marks.absent
-    if cost.unpriced >= requests:
+    if cost.unpriced and not cost.nanodollars:
         return UNKNOWN
     return _marked(money(cost.nanodollars, places), cost.estimated, cost.unpriced, marks)
 
 
-def cost_text(cost: Cost, requests: int) -> str:
+def cost_text(cost: Cost, requests: int, places: int | None = None) -> str:
     """Return a cost in words: ``~$0.0123 + 2 unpriced``."""
     if requests and cost.unpriced >= requests:
         return f"unknown: {_number(cost.unpriced, 'request')} unpriced"
-    amount = f"{'~' if cost.estimated else ''}{money(cost.nanodollars)}"
+    amount = f"{'~' if cost.estimated else ''}{money(cost.nanodollars, places)}"
     return f"{amount} + {cost.unpriced:,} unpriced" if cost.unpriced else amount
 
 
@@ -70,8 +71,9 @@ def count_cell(totals: Totals, name: str, marks: Glyphs = UNICODE) -> str:
     """Return a sum of `totals` for a table: ``12,345``, ``~12,345``, ``≥12,345``, or ``?``."""
     if not totals.requests:
         return marks.absent
-    value = totals.known(name)
-    if value is None:
+    value = totals.counts[name]
+    if totals.unknown[name] and not value:
+        # "At least nothing" is what anybody knows.
         return UNKNOWN
     # Only the totals of an answer are estimated; its details are reported, or not known.
     guessed = totals.estimated if name in ("input_tokens", "output_tokens", "total_tokens") else 0

@@ -47,7 +47,7 @@ def report(
     ] = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Report usage and cost by model, agent, customer, tag, day and more.
+    """Report usage and cost by model, agent, customer and more.
 
     The dearest group comes first; days and hours, which are UTC, come in order. A request
     counts at the moment it was sent. 'run' is the name of the top-level run, and 'tag:day' is a

@@ -27,11 +27,11 @@ def show(
     as_json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Show one run: every request of it and of the runs inside it, in order.
+    """Show one run, request by request.
 
-    Each line is a request: its turn, agent and model, tokens in (of which cached) and out, cost,
-    how long it took and when in the run, and how it ended. Figures are never made up: ? is
-    unknown, ~ rests on an estimate, and the notes below say why.
+    Each line is a request of the run or of a run inside it: its turn, agent and model, tokens
+    in, of which cached, and out, cost, how long it took and when in the run, and how it ended.
+    Figures are never made up: ? is unknown, ~ rests on an estimate, and the notes say why.
     """
     with open_for_reading(context, ledger) as opened:
         value = waterfall_of(opened, find_run(opened, run))

@@ -13,6 +13,8 @@ from tallystick.cli.terminal import glyphs
 
 GAP = 2
 
+_LEAST = 4
+
 Drawn = Callable[[int], Text]
 """A cell that is drawn to the width of its column."""
 
@@ -32,8 +34,20 @@ class Column:
     """How narrow it may become; None for what must not be shortened, as numbers must not."""
     most: int = 0
     """How wide cells that are drawn to a width should be."""
+    empty: bool = False
+    """Whether it says nothing here, so that it is the first to go and nobody misses it."""
     name: str = ""
     """What it is called where it is left out, if its title does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What became of a table."""
+
+    left_out: tuple[str, ...]
+    """The names of the columns for which there was no room."""
+    figures: str
+    """The cells of the columns that are aligned to the right, as printed."""
 
 
 def draw(
@@ -42,8 +56,8 @@ def draw(
     rows: Sequence[Sequence[Cell]],
     *,
     total: Sequence[Cell] | None = None,
-) -> tuple[str, ...]:
-    """Print a table; return the names of the columns for which there was no room.
+) -> Drawing:
+    """Print a table.
 
     Args:
         console: its width is what the table has to fit in.
@@ -72,10 +86,18 @@ def draw(
         length = sum(widths.values()) + GAP * (len(widths) - 1)
         print_line(console, Text(glyphs(console).rule * length, "dim"))
         line(total, "bold")
-    return tuple(
-        column.name or _title(column, 0)
-        for index, column in enumerate(columns)
-        if index not in widths
+    return Drawing(
+        left_out=tuple(
+            column.name or _title(column, 0)
+            for index, column in enumerate(columns)
+            if index not in widths and not column.empty
+        ),
+        figures=" ".join(
+            cell.plain
+            for row in everything
+            for index in widths
+            if columns[index].right and isinstance(cell := row[index], Text)
+        ),
     )
 
 
@@ -95,7 +117,7 @@ def shortened(text: str, width: int, ellipsis: str) -> str:
     if room < 2:
         return set_cell_size(text, width)
     tail = room // 3
-    head = set_cell_size(text, room - tail).rstrip()
+    head = set_cell_size(text, room - tail)
     end = ""
     for char in reversed(text):
         if cell_len(char + end) > tail:
@@ -117,18 +139,24 @@ def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int) -
             return widths
         droppable = [index for index in kept if columns[index].drop]
         if not droppable:
-            return widths
-        del kept[max(droppable, key=lambda index: columns[index].drop)]
+            return _shrunk(columns, kept, room, last_resort=True)
+        del kept[max(droppable, key=lambda index: (columns[index].empty, columns[index].drop))]
 
 
-def _shrunk(columns: Sequence[Column], widths: dict[int, int], room: int) -> dict[int, int]:
-    """Take from the widest of the columns that may be narrower, until all fit or none is left."""
+def _shrunk(
+    columns: Sequence[Column], widths: dict[int, int], room: int, *, last_resort: bool = False
+) -> dict[int, int]:
+    """Take from the widest of the columns that may be narrower, until all fit or none is left.
+
+    As a last resort names become as narrow as can still be told apart; numbers never do.
+    """
     widths = dict(widths)
     while _length(widths) > room:
         able = [
             (width, index)
             for index, width in widths.items()
-            if (least := columns[index].least) is not None and width > least
+            if (least := columns[index].least) is not None
+            and width > (_LEAST if last_resort else least)
         ]
         if not able:
             break

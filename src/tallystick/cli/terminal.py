@@ -8,6 +8,7 @@ import os
 import sys
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from tallystick.cli.exits import Exit
 
 PIPE_WIDTH = 4_000
 """How wide a line may be where nobody has a screen: programs read it, and cut nothing off."""
+
+_PIECE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ def print_json(value: Any) -> None:
 def write(text: str) -> None:
     """Write text to standard output as it is."""
     try:
-        sys.stdout.write(text)
+        # In pieces, because of one large write an unbuffered stream loses the part that its
+        # reader did not take, and says nothing.
+        for start in range(0, len(text), _PIECE):
+            sys.stdout.write(text[start : start + _PIECE])
     except BrokenPipeError:
         cut_off()
 
@@ -80,23 +86,36 @@ def finish(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        with contextlib.suppress(SystemExit):
-            cut_off()
+        _let_go()
         return Exit.CUT
+    except OSError as error:
+        return unwritten(error)
     return code
 
 
+def unwritten(error: OSError) -> int:
+    """Say that the output could not be written, such as to a full disk; return the exit code."""
+    _let_go()
+    print(f"tallystick: cannot write the output: {error.strerror}", file=sys.stderr)  # noqa: T201
+    return Exit.FAILED
+
+
 def cut_off() -> NoReturn:
-    """End because the reader went away, leaving nothing that Python would try to write out.
+    """End because the reader went away.
 
     Raises:
         SystemExit: always.
     """
+    _let_go()
+    raise SystemExit(Exit.CUT)
+
+
+def _let_go() -> None:
+    """Leave nothing that Python would try to write out when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-    raise SystemExit(Exit.CUT)
 
 
 def shown(text: str) -> str:
@@ -114,6 +133,14 @@ def shown(text: str) -> str:
 
 
 _COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def ensure_streams() -> None:
+    """Give output somewhere to go where the process was started without (``>&-``)."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
 
 
 def _is_screen(file: IO[str]) -> bool:

@@ -18,10 +18,10 @@ EXAMPLES = examples(
 def verify(
     context: typer.Context, as_json: JsonOption = False, ledger: LedgerOption = None
 ) -> None:
-    """Recompute the ledger's totals from its rows, and say whether they agree.
+    """Check that the ledger agrees with itself.
 
-    Every total, every rule of the rows and the file itself are checked; nothing is changed.
-    Exits with 1 where something disagrees, and names each problem.
+    Every total is computed again from the rows, and every rule of the rows and the file itself
+    are checked; nothing is changed. Exits with 1 where something disagrees, and names each problem.
     """
     with open_for_reading(context, ledger) as opened:
         found = opened.verify()

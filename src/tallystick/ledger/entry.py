@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from tallystick.clock import nanoseconds, timestamp
@@ -70,6 +72,9 @@ _MAX_TEXT = 128
 _MAX_ITEMS = 64
 _MAX_DEPTH = 6
 _MAX_RAW_USAGE = 16_384
+_LONG_TEXT = re.compile(rf'"(?:[^"\\]|\\.){{{_MAX_TEXT + 1},}}"')
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode_strictly = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(entry: RequestUsage, duration_nanoseconds: int | None) -> list[Any]:
@@ -151,13 +156,12 @@ def started_moment(entry: RequestUsage) -> tuple[str | None, int | None]:
     if text is None:
         return None, None
     try:
-        moment = entry.started_at
-        known = None if moment is None else nanoseconds(moment)
+        moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return str(text), None
-    if known is not None and timestamp(known).isoformat() != text:
-        known = None
-    return str(text), known
+    if moment.tzinfo is not UTC or moment.isoformat() != text:
+        return text, None
+    return text, nanoseconds(moment)
 
 
 def encode_raw_usage(raw: Mapping[str, Any] | None) -> str | None:
@@ -169,9 +173,14 @@ def encode_raw_usage(raw: Mapping[str, Any] | None) -> str | None:
     """
     if raw is None:
         return None
-    text = _json(_bounded(raw, 0))
+    try:
+        text = _encode_strictly(raw)
+    except (TypeError, ValueError, RecursionError):
+        text = None
+    if text is None or len(text) > _MAX_RAW_USAGE or _LONG_TEXT.search(text):
+        text = _encode(_bounded(raw, 0))
     if len(text) > _MAX_RAW_USAGE:
-        return _json({"left_out": f"{len(text)} characters"})
+        return _encode({"left_out": f"{len(text)} characters"})
     return text
 
 
@@ -195,6 +204,6 @@ def _bounded(value: Any, depth: int) -> Any:
 
 def _json(value: Any) -> str:
     try:
-        return json.dumps(value, separators=(",", ":"))
+        return _encode(value)
     except (TypeError, ValueError) as error:
         raise LedgerError(f"the entry holds what cannot be written as JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""Whether a file is a ledger, told from its first hundred bytes before SQLite touches it.
+"""The file: whether it is a ledger, told from its first bytes before SQLite touches it.
 
 SQLite writes to files that it opens: it recovers their journals and checkpoints their logs. A
 database that belongs to another application has to stay as it is, to the byte.
@@ -63,6 +63,31 @@ def check(path: Path, *, writing: bool) -> bool:
         )
     check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big"))
     return True
+
+
+def create(path: Path) -> None:
+    """Make an empty file that only its owner can read, before SQLite would make another.
+
+    Raises:
+        LedgerUnavailable: it cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"{path} cannot be made: {error.strerror}; "
+            "set TALLYSTICK_URL to a file that can be written"
+        ) from error
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from any other, or None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once for each transaction, and twice as fast
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def check_version(path: Path | None, version: int) -> None:

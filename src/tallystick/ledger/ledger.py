@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
-import json
 import logging
 import os
 import sys
@@ -12,18 +10,15 @@ import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
-from tallystick.attribution import Attribution
 from tallystick.clock import Clock
-from tallystick.errors import LedgerError, LedgerUnavailable, NotFound
-from tallystick.ledger.entry import READING, decode
+from tallystick.errors import LedgerError, LedgerUnavailable
 from tallystick.ledger.location import locate
-from tallystick.ledger.sqlite import Durability, SqliteStore
+from tallystick.ledger.reading import Reading
+from tallystick.ledger.sqlite import Durability
+from tallystick.ledger.sqlite_store import SqliteStore
 from tallystick.ledger.store import (
-    TOTAL_COLUMNS,
     Abandon,
     CloseRun,
     Finish,
@@ -31,26 +26,15 @@ from tallystick.ledger.store import (
     OpenRun,
     RunOutcome,
     RunRow,
-    RunTotals,
     Store,
 )
-from tallystick.ledger.verify import Verification, verify
 from tallystick.ledger.writer import Writer
-from tallystick.usage import RequestUsage, Usage
+from tallystick.usage import RequestUsage
 
 _logger = logging.getLogger("tallystick")
 
 _FORK_PATIENCE_SECONDS = 10.0
 
-_RUN_COLUMNS = (
-    "id, parent_id, root_id, name, host, started_at, ended_at, outcome, "
-    'customer, "user", project, session, tags'
-)
-_ENTRY_COLUMNS = ", ".join(f'"{name}"' for name in READING)
-_TREE = (
-    "WITH RECURSIVE tree (id) AS (SELECT ? UNION "
-    "SELECT runs.id FROM runs JOIN tree ON runs.parent_id = tree.id) "
-)
 _ENDED = frozenset({"settled", "released", "in_doubt"})
 
 
@@ -90,7 +74,7 @@ def open_ledger(
     return ledger
 
 
-class Ledger:
+class Ledger(Reading):
     """The runs and requests of all time, in one database.
 
     Each method that writes returns a future that is done when the row is committed. It has
@@ -112,20 +96,6 @@ class Ledger:
         """Be a ledger to which this process has written nothing."""
         self._closing = threading.Lock()
         self._wrote = False
-
-    @property
-    def url(self) -> str:
-        """Where it is, in a form that `open_ledger` takes."""
-        return self._store.url
-
-    @property
-    def path(self) -> Path | None:
-        """Its file, or None where it is in memory."""
-        _, separator, path = self.url.partition("sqlite:///")
-        return Path(path) if separator else None
-
-    def __repr__(self) -> str:
-        return f"<Ledger {self.url}>"
 
     def __enter__(self) -> Self:
         return self
@@ -227,11 +197,12 @@ class Ledger:
         of processes that still run are not touched. `open_ledger` does this by itself.
 
         Returns:
-            How many processes had left something.
+            How many processes had ended without closing the ledger.
         """
         gone = tuple(self._store.gone_processes())
         if gone:
             self._writer.submit(Abandon(gone, self._clock.now())).result()
+            self._store.sweep(gone)
         return len(gone)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -258,173 +229,6 @@ class Ledger:
             self._writer.close()
             self._store.close()
 
-    # Reading
-
-    def runs(
-        self,
-        *,
-        limit: int | None = None,
-        since: int | None = None,
-        name: str | None = None,
-        top: bool = False,
-    ) -> list[RunRow]:
-        """Return runs, the newest first.
-
-        Args:
-            limit: at most so many.
-            since: only those that started at this nanosecond or later.
-            name: only those of this name.
-            top: only those that have no parent.
-        """
-        conditions: list[str] = []
-        values: list[Any] = []
-        if since is not None:
-            conditions.append("started_at >= ?")
-            values.append(since)
-        if name is not None:
-            conditions.append("name = ?")
-            values.append(name)
-        if top:
-            conditions.append("parent_id IS NULL")
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        end = ""
-        if limit is not None:
-            end = " LIMIT ?"
-            values.append(limit)
-        sql = f"SELECT {_RUN_COLUMNS} FROM runs {where}ORDER BY started_at DESC, id DESC{end}"  # noqa: S608
-        return [_run(row) for row in self._store.query(sql, values)]
-
-    def run(self, identity: str) -> RunRow:
-        """Return the run of this id, or the only one whose id begins so.
-
-        Raises:
-            NotFound: there is none, or several; then the message names them.
-        """
-        start = identity if identity.startswith("run_") else f"run_{identity}"
-        rows = self._store.query(
-            f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ? OR (id >= ? AND id < ?) "  # noqa: S608
-            "ORDER BY id = ? DESC, id LIMIT 6",
-            (identity, start, start + "\U0010ffff", identity),
-        )
-        if not rows:
-            raise NotFound(f"{self.url} holds no run {identity!r}")
-        if len(rows) > 1 and rows[0][0] != identity:
-            named = ", ".join(row[0] for row in rows[:5])
-            more = " and more" if len(rows) > 5 else ""
-            raise NotFound(f"{identity!r} begins the ids of several runs: {named}{more}")
-        return _run(rows[0])
-
-    def descendants(self, run_id: str) -> list[RunRow]:
-        """Return the runs inside a run, at every depth, in order of their start.
-
-        Raises:
-            NotFound: there is no such run.
-        """
-        self.run(run_id)
-        rows = self._store.query(
-            f"{_TREE}SELECT {_RUN_COLUMNS} FROM runs JOIN tree USING (id) WHERE id <> ? "  # noqa: S608
-            "ORDER BY started_at, id",
-            (run_id, run_id),
-        )
-        return [_run(row) for row in rows]
-
-    def entries(self, run_id: str, *, children: bool = True) -> list[RequestUsage]:
-        """Return the entries of a run in order of their start, of every status.
-
-        Args:
-            run_id: the run's whole id.
-            children: also the entries of the runs inside it, at every depth.
-
-        Raises:
-            NotFound: there is no such run.
-        """
-        self.run(run_id)
-        tree, where = (_TREE, "run_id IN (SELECT id FROM tree)") if children else ("", "run_id = ?")
-        rows = self._store.query(
-            f"{tree}SELECT {_ENTRY_COLUMNS} FROM entries WHERE {where} "  # noqa: S608
-            "ORDER BY started_at, number",
-            (run_id,),
-        )
-        return [decode(row) for row in rows]
-
-    def entry(self, entry_id: str) -> RequestUsage:
-        """Return the entry of this id.
-
-        Raises:
-            NotFound: there is none.
-        """
-        rows = self._store.query(
-            f"SELECT {_ENTRY_COLUMNS} FROM entries WHERE id = ?",  # noqa: S608
-            (entry_id,),
-        )
-        if not rows:
-            raise NotFound(f"{self.url} holds no entry {entry_id!r}")
-        return decode(rows[0])
-
-    def raw_usage(self, entry_id: str) -> Mapping[str, Any] | None:
-        """Return the provider's usage block of an entry, or None where it gave none.
-
-        Raises:
-            NotFound: there is no such entry.
-        """
-        rows = self._store.query("SELECT raw_usage FROM entries WHERE id = ?", (entry_id,))
-        if not rows:
-            raise NotFound(f"{self.url} holds no entry {entry_id!r}")
-        text: str | None = rows[0][0]
-        if text is None:
-            return None
-        raw: Mapping[str, Any] = json.loads(text)
-        return raw
-
-    def usage(self, run_id: str, *, children: bool = True) -> Usage:
-        """Return what a run used: the requests that are settled or in doubt.
-
-        That is what `run.usage` showed when it ended. Requests that were never sent are not in
-        it, nor those that have not ended; `totals` counts both.
-
-        Raises:
-            NotFound: there is no such run.
-        """
-        usage = Usage()
-        for entry in self.entries(run_id, children=children):
-            if entry.status in {"settled", "in_doubt"}:
-                usage.append(entry)
-        return usage
-
-    def totals(self, run_id: str, *, children: bool = True) -> RunTotals:
-        """Return what the requests of a run come to, from the totals that the ledger keeps.
-
-        The ledger keeps the totals of a run's own requests only, and sums a tree here. So a
-        request is in one row, and cannot count twice in an ancestor.
-
-        Raises:
-            NotFound: there is no such run.
-        """
-        self.run(run_id)
-        columns = ", ".join(f"sum({name})" for name in TOTAL_COLUMNS)
-        tree, where = (_TREE, "run_id IN (SELECT id FROM tree)") if children else ("", "run_id = ?")
-        # In one statement, so that both are of one moment.
-        rows = self._store.query(
-            f"{tree}SELECT {columns}, (SELECT count(*) FROM entries "  # noqa: S608
-            f"WHERE status = 'held' AND {where}) FROM run_totals WHERE {where}",
-            (run_id,) if children else (run_id, run_id),
-        )
-        return RunTotals(*rows[0])
-
-    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement that reads; for reports. See `ledger.schema`."""
-        return self._store.query(sql, parameters)
-
-    def verify(self) -> Verification:
-        """Compare what the ledger keeps with what its entries come to; see `verify`."""
-        return verify(self._store)
-
-
-def _run(row: tuple[Any, ...]) -> RunRow:
-    free = MappingProxyType(json.loads(row[12])) if row[12] else Attribution().tags
-    who = Attribution(row[8], row[9], row[10], row[11], free)
-    return RunRow(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], who)
-
 
 def _failed(error: LedgerError) -> Future[bool]:
     future: Future[bool] = Future()
@@ -433,9 +237,11 @@ def _failed(error: LedgerError) -> Future[bool]:
 
 
 # A ledger that nobody closes is closed when Python exits, and none is carried across a fork.
+# Until then it is kept, also where nobody else refers to it: it may have something to write.
 
-_open_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-_forking: list[tuple[Ledger, contextlib.ExitStack]] = []
+_open_ledgers: set[Ledger] = set()
+_forking: list[tuple[Ledger, bool]] = []
+_unusable: list[Ledger] = []
 
 
 def _close_if_open(reference: weakref.ref[Ledger]) -> None:
@@ -452,25 +258,33 @@ def _close_all() -> None:
 
 def _before_fork() -> None:
     for ledger in list(_open_ledgers):
-        stack = contextlib.ExitStack()
-        if not stack.enter_context(ledger._writer.quiet(_FORK_PATIENCE_SECONDS)):
-            _logger.warning("tallystick: %s is busy while the process forks", ledger.url)
-        ledger._store.before_fork()
-        _forking.append((ledger, stack))
+        quiet = ledger._writer.before_fork(_FORK_PATIENCE_SECONDS)
+        if quiet:
+            ledger._store.before_fork()
+        _forking.append((ledger, quiet))
 
 
 def _after_fork_in_parent() -> None:
-    for ledger, stack in _forking:
-        ledger._store.after_fork_in_parent()
-        stack.close()
+    for ledger, quiet in _forking:
+        if quiet:
+            ledger._store.after_fork_in_parent()
+        ledger._writer.after_fork_in_parent()
     _forking.clear()
 
 
 def _after_fork_in_child() -> None:
-    for ledger, _ in _forking:
-        ledger._store.after_fork_in_child()
+    for ledger, quiet in _forking:
         ledger._writer.after_fork_in_child()
         ledger._after_fork_in_child()
+        if quiet:
+            ledger._store.after_fork_in_child()
+        else:
+            # The parent was in the midst of a transaction that would not end. What the child
+            # inherited of it can be neither used nor closed, so it is kept as it is.
+            ledger._writer.refuse()
+            ledger._closed = True
+            _unusable.append(ledger)
+            _logger.warning("tallystick: %s was busy during a fork; not used here", ledger.url)
     _forking.clear()
 
 

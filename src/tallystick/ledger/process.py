@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -98,7 +99,14 @@ class Processes:
         finally:
             os.close(descriptor)
 
-    def sweep(self, process_id: str) -> None:
-        """Remove the file of a process that is gone."""
+    def sweep(self, process_ids: Iterable[str]) -> None:
+        """Remove the files of processes that are gone, and the folder where it is empty.
+
+        Only of processes that the ledger knows: one that is not in it yet may have made its
+        file this very moment, and not locked it.
+        """
+        for process_id in process_ids:
+            with contextlib.suppress(OSError):
+                (self._folder / process_id).unlink()
         with contextlib.suppress(OSError):
-            (self._folder / process_id).unlink()
+            self._folder.rmdir()

@@ -44,6 +44,7 @@ _FIRST = (
         ended_at   INTEGER
     )
     """,
+    "CREATE INDEX processes_running ON processes (id) WHERE ended_at IS NULL",
     """
     CREATE TABLE runs (
         id         TEXT PRIMARY KEY,

@@ -180,14 +180,13 @@ class Store(Protocol):
         """Return what the database itself finds wrong with its storage, its schema or keys."""
 
     def gone_processes(self) -> list[str]:
-        """Return the processes that left something unfinished and no longer run."""
+        """Return the processes that did not close the ledger and no longer run."""
 
-    def tidy(self) -> bool:
-        """Do the housekeeping that may wait, without keeping `commit` from working.
+    def sweep(self, process_ids: Sequence[str]) -> None:
+        """Remove what shows whether these processes run: they do not, and that is written."""
 
-        Returns:
-            Whether all is done; False where commits in the meantime left more.
-        """
+    def tidy(self) -> None:
+        """Do the housekeeping that may wait, without keeping `commit` from working."""
 
     def before_fork(self) -> None:
         """Let go of what must not be shared with a child. The next use takes it up again."""

@@ -14,7 +14,7 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import islice
@@ -38,11 +38,11 @@ IDLE_SECONDS = 0.02
 TIDY_AFTER = 1_000
 """How many operations make it worth to tidy when nothing else happens."""
 
-TIDY_AT_LATEST = 4_000
+TIDY_AT_LATEST = 2_000
 """How many operations may come before it is tidied although something else happens."""
 
-TIDY_PASSES = 3
-"""How often it is tried beside the writing; each time less is left to do."""
+TIDY_PASSES = 2
+"""How often it is done beside the writing first; each time less is left to do."""
 
 _WORK = "work"
 _END = "end"
@@ -51,7 +51,7 @@ _END = "end"
 class _Item:
     """An operation that waits, or the mark of a flush where there is none."""
 
-    __slots__ = ("again", "future", "operation")
+    __slots__ = ("again", "done", "future", "operation")
 
     def __init__(self, operation: Operation | None) -> None:
         self.operation = operation
@@ -59,8 +59,20 @@ class _Item:
         # A future that runs cannot be cancelled: a task that is cancelled while it waits does
         # not take the row with it.
         self.future.set_running_or_notify_cancel()
+        self.done = False
+        """Whether its future has been given its result."""
         self.again = False
         """Whether it may have been committed already, by a call that was interrupted."""
+
+    def end(self, answer: Result | None) -> None:
+        """Give the future its result, or the reason why there is none."""
+        # An interrupt may have come between the two, so the future decides.
+        if not self.future.done():
+            if isinstance(answer, LedgerError):
+                self.future.set_exception(answer)
+            else:
+                self.future.set_result(answer)
+        self.done = True
 
 
 class Writer:
@@ -76,9 +88,11 @@ class Writer:
     def after_fork_in_child(self) -> None:
         """Have nothing queued, no lock held and no thread: at the start, and in a child."""
         self._queue.clear()
+        self._forking = False
         self._gate = threading.Lock()
         self._committing = threading.Lock()
         self._space = threading.Condition(self._gate)
+        self._waiting = 0
         self._signals: SimpleQueue[str] = SimpleQueue()
         self._signalled = False
         self._watching = False
@@ -95,8 +109,10 @@ class Writer:
         item = _Item(operation)
         may_block = not _on_event_loop()
         with self._gate:
-            if not self._closed and len(self._queue) >= self._capacity and may_block:
+            if len(self._queue) >= self._capacity and may_block:
+                self._waiting += 1
                 self._space.wait_for(lambda: self._closed or len(self._queue) < self._capacity)
+                self._waiting -= 1
             if self._closed:
                 refusal = "is closed"
             elif len(self._queue) >= self._capacity:
@@ -137,11 +153,15 @@ class Writer:
                 f"after {timeout} seconds"
             ) from error
 
-    def close(self) -> None:
-        """Write what is queued, refuse what comes later, and end the thread."""
+    def refuse(self) -> None:
+        """Take no more operations."""
         with self._gate:
             self._closed = True
             self._space.notify_all()
+
+    def close(self) -> None:
+        """Write what is queued, refuse what comes later, and end the thread."""
+        self.refuse()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._signals.put(_END)
@@ -207,7 +227,7 @@ class Writer:
         while self._queue:
             with self._gate:
                 batch = list(islice(self._queue, LARGEST_BATCH))
-            waiting = [item for item in batch if not item.future.done()]
+            waiting = [item for item in batch if not item.done]
             try:
                 if closing and failed is not None:
                     _fail(waiting, failed)
@@ -222,8 +242,9 @@ class Writer:
             with self._gate:
                 for _ in batch:
                     self._queue.popleft()
-                self._space.notify_all()
-            if until is not None and until.future.done():
+                if self._waiting:
+                    self._space.notify_all()
+            if until is not None and until.done:
                 return
 
     def _commit(self, items: list[_Item]) -> LedgerError | None:
@@ -247,10 +268,7 @@ class Writer:
         answers = iter(results)
         for item in items:
             answer = None if item.operation is None else next(answers)
-            if isinstance(answer, LedgerError):
-                item.future.set_exception(answer)
-            else:
-                item.future.set_result(answer)
+            item.end(answer)
         return None
 
     def _due(self, operations: int) -> bool:
@@ -276,37 +294,35 @@ class Writer:
         Without that rest the log of a ledger that is never idle would grow for ever.
         """
         for _ in range(TIDY_PASSES):
-            if self._store.tidy():
-                return
+            self._store.tidy()
         with self._committing:
             self._store.tidy()
 
-    @contextlib.contextmanager
-    def quiet(self, patience_seconds: float) -> Iterator[bool]:
-        """Write what is queued, and keep everything still; whether that was possible in time.
+    def before_fork(self, patience_seconds: float) -> bool:
+        """Write what is queued, and keep everything still until after the fork.
 
-        A process forks in here: the child must not find a transaction half done.
+        The child must not find a transaction half done. Returns whether that was possible in
+        time.
         """
-        quiet = self._committing.acquire(timeout=patience_seconds)
-        try:
-            if quiet:
-                self._commit_queued()
-            tidying = self._tidying
-            if tidying is not None:
-                tidying.join(patience_seconds)
-                quiet = quiet and not tidying.is_alive()
-            yield quiet
-        finally:
-            with contextlib.suppress(RuntimeError):
-                self._committing.release()
+        self._forking = self._committing.acquire(timeout=patience_seconds)
+        if self._forking:
+            self._commit_queued()
+        tidying = self._tidying
+        if tidying is None:
+            return self._forking
+        tidying.join(patience_seconds)
+        return self._forking and not tidying.is_alive()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        if self._forking:
+            self._forking = False
+            self._committing.release()
 
 
 def _fail(items: list[_Item], error: LedgerError) -> None:
     for item in items:
-        if item.operation is None:
-            item.future.set_result(None)
-        else:
-            item.future.set_exception(error)
+        item.end(None if item.operation is None else error)
 
 
 def _on_event_loop() -> bool:

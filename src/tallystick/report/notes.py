@@ -30,6 +30,10 @@ class Note:
         }
 
 
+_OF_THE_COUNTS = (None, "the counts are an estimate")
+"""Why a price is an estimate where nothing but its counts is: then the counts have a note."""
+
+
 class Notes:
     """Collects the reasons of one request after the other; each reason is noted once."""
 
@@ -78,7 +82,7 @@ def reasons(entry: RequestUsage) -> list[tuple[Kind, str]]:
     reason = entry.price_reason
     if entry.cost_nanodollars is None:
         found.append(("unpriced", reason or f"no price is known for {entry.model or 'its model'}"))
-    elif entry.cost_estimated:
+    elif entry.cost_estimated and not (entry.estimated and reason in _OF_THE_COUNTS):
         found.append(("cost_estimated", reason or "its price rests on an estimate"))
     found.extend(("anomaly", str(anomaly)) for anomaly in entry.anomalies)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallystick.ledger import RunRow
+from tallystick.money import usd
 from tallystick.report.listing import run_dict
 from tallystick.report.notes import Note, Notes
 from tallystick.report.period import sent_at
@@ -69,11 +70,21 @@ class Waterfall:
             "usage": self.totals.to_dict(),
             "notes": [note.to_dict() for note in self.notes],
             "requests": [
-                {**line.entry.to_dict(), "notes": list(line.notes)}
+                {**_request_dict(line.entry), "notes": list(line.notes)}
                 for line in self.lines
                 if isinstance(line, RequestLine)
             ],
         }
+
+
+def _request_dict(entry: RequestUsage) -> dict[str, Any]:
+    amount = entry.cost_nanodollars
+    # Always there, so that no reader takes a missing price for none.
+    price = {
+        "cost_nanodollars": amount,
+        "cost_usd": None if amount is None else f"{usd(amount):f}",
+    }
+    return {**entry.to_dict(), **price}
 
 
 def waterfall(

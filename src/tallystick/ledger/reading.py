@@ -1,0 +1,211 @@
+"""What can be read from a ledger: the same statements for every database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tallystick.attribution import Attribution
+from tallystick.errors import NotFound
+from tallystick.ledger.entry import READING, decode
+from tallystick.ledger.store import TOTAL_COLUMNS, RunRow, RunTotals, Store
+from tallystick.ledger.verify import Verification, verify
+from tallystick.usage import RequestUsage, Usage
+
+_RUN_COLUMNS = (
+    "id, parent_id, root_id, name, host, started_at, ended_at, outcome, "
+    'customer, "user", project, session, tags'
+)
+_ENTRY_COLUMNS = ", ".join(f'"{name}"' for name in READING)
+_TREE = (
+    "WITH RECURSIVE tree (id) AS (SELECT ? UNION "
+    "SELECT runs.id FROM runs JOIN tree ON runs.parent_id = tree.id) "
+)
+
+
+class Reading:
+    """The part of a `Ledger` that reads. It never waits for those who write."""
+
+    _store: Store
+
+    @property
+    def url(self) -> str:
+        """Where it is, in a form that `open_ledger` takes."""
+        return self._store.url
+
+    @property
+    def path(self) -> Path | None:
+        """Its file, or None where it is in memory."""
+        _, separator, path = self.url.partition("sqlite:///")
+        return Path(path) if separator else None
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self.url}>"
+
+    def runs(
+        self,
+        *,
+        limit: int | None = None,
+        since: int | None = None,
+        name: str | None = None,
+        top: bool = False,
+    ) -> list[RunRow]:
+        """Return runs, the newest first.
+
+        Args:
+            limit: at most so many.
+            since: only those that started at this nanosecond or later.
+            name: only those of this name.
+            top: only those that have no parent.
+        """
+        conditions: list[str] = []
+        values: list[Any] = []
+        if since is not None:
+            conditions.append("started_at >= ?")
+            values.append(since)
+        if name is not None:
+            conditions.append("name = ?")
+            values.append(name)
+        if top:
+            conditions.append("parent_id IS NULL")
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        end = ""
+        if limit is not None:
+            end = " LIMIT ?"
+            values.append(limit)
+        sql = f"SELECT {_RUN_COLUMNS} FROM runs {where}ORDER BY started_at DESC, id DESC{end}"  # noqa: S608
+        return [_run(row) for row in self._store.query(sql, values)]
+
+    def run(self, identity: str) -> RunRow:
+        """Return the run of this id, or the only one whose id begins so.
+
+        Raises:
+            NotFound: there is none, or several; then the message names them.
+        """
+        start = identity if identity.startswith("run_") else f"run_{identity}"
+        rows = self._store.query(
+            f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ? OR (id >= ? AND id < ?) "  # noqa: S608
+            "ORDER BY id = ? DESC, id LIMIT 6",
+            (identity, start, start + "\U0010ffff", identity),
+        )
+        if not rows:
+            raise NotFound(f"{self.url} holds no run {identity!r}")
+        if len(rows) > 1 and rows[0][0] != identity:
+            named = ", ".join(row[0] for row in rows[:5])
+            more = " and more" if len(rows) > 5 else ""
+            raise NotFound(f"{identity!r} begins the ids of several runs: {named}{more}")
+        return _run(rows[0])
+
+    def descendants(self, run_id: str) -> list[RunRow]:
+        """Return the runs inside a run, at every depth, in order of their start.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        self.run(run_id)
+        rows = self._store.query(
+            f"{_TREE}SELECT {_RUN_COLUMNS} FROM runs JOIN tree USING (id) WHERE id <> ? "  # noqa: S608
+            "ORDER BY started_at, id",
+            (run_id, run_id),
+        )
+        return [_run(row) for row in rows]
+
+    def entries(self, run_id: str, *, children: bool = True) -> list[RequestUsage]:
+        """Return the entries of a run in order of their start, of every status.
+
+        Args:
+            run_id: the run's whole id.
+            children: also the entries of the runs inside it, at every depth.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        self.run(run_id)
+        tree, where = (_TREE, "run_id IN (SELECT id FROM tree)") if children else ("", "run_id = ?")
+        rows = self._store.query(
+            f"{tree}SELECT {_ENTRY_COLUMNS} FROM entries WHERE {where} "  # noqa: S608
+            "ORDER BY started_at, number",
+            (run_id,),
+        )
+        return [decode(row) for row in rows]
+
+    def entry(self, entry_id: str) -> RequestUsage:
+        """Return the entry of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        rows = self._store.query(
+            f"SELECT {_ENTRY_COLUMNS} FROM entries WHERE id = ?",  # noqa: S608
+            (entry_id,),
+        )
+        if not rows:
+            raise NotFound(f"{self.url} holds no entry {entry_id!r}")
+        return decode(rows[0])
+
+    def raw_usage(self, entry_id: str) -> Mapping[str, Any] | None:
+        """Return the provider's usage block of an entry, or None where it gave none.
+
+        Raises:
+            NotFound: there is no such entry.
+        """
+        rows = self._store.query("SELECT raw_usage FROM entries WHERE id = ?", (entry_id,))
+        if not rows:
+            raise NotFound(f"{self.url} holds no entry {entry_id!r}")
+        text: str | None = rows[0][0]
+        if text is None:
+            return None
+        raw: Mapping[str, Any] = json.loads(text)
+        return raw
+
+    def usage(self, run_id: str, *, children: bool = True) -> Usage:
+        """Return what a run used: the requests that are settled or in doubt.
+
+        That is what `run.usage` showed when it ended. Requests that were never sent are not in
+        it, nor those that have not ended; `totals` counts both.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        usage = Usage()
+        for entry in self.entries(run_id, children=children):
+            if entry.status in {"settled", "in_doubt"}:
+                usage.append(entry)
+        return usage
+
+    def totals(self, run_id: str, *, children: bool = True) -> RunTotals:
+        """Return what the requests of a run come to, from the totals that the ledger keeps.
+
+        The ledger keeps the totals of a run's own requests only, and sums a tree here. So a
+        request is in one row, and cannot count twice in an ancestor.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        self.run(run_id)
+        columns = ", ".join(f"sum({name})" for name in TOTAL_COLUMNS)
+        tree, where = (_TREE, "run_id IN (SELECT id FROM tree)") if children else ("", "run_id = ?")
+        # In one statement, so that both are of one moment.
+        rows = self._store.query(
+            f"{tree}SELECT {columns}, (SELECT count(*) FROM entries "  # noqa: S608
+            f"WHERE status = 'held' AND {where}) FROM run_totals WHERE {where}",
+            (run_id,) if children else (run_id, run_id),
+        )
+        return RunTotals(*rows[0])
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that reads; for reports. See `ledger.schema`."""
+        return self._store.query(sql, parameters)
+
+    def verify(self) -> Verification:
+        """Compare what the ledger keeps with what its entries come to; see `verify`."""
+        return verify(self._store)
+
+
+def _run(row: tuple[Any, ...]) -> RunRow:
+    free = MappingProxyType(json.loads(row[12])) if row[12] else Attribution().tags
+    who = Attribution(row[8], row[9], row[10], row[11], free)
+    return RunRow(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], who)
