@@ -21,7 +21,6 @@ class HostedSource:
 
     calls_tools = True
     own_rates = False
-    failure = "the demo answers one request with HTTP 500 in the API's place"
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -23,6 +23,8 @@ from tallystick.demo.models import Unavailable, asks_for_usage
 from tallystick.demo.server import MODEL, SERVER_PACKAGE, WEIGHTS_PACKAGE
 from tallystick.demo.tap import Tap
 
+COMMAND = (sys.executable, "-m", "tallystick.demo.server")
+
 START_SECONDS = 120.0
 """How long the server may take to join and check its weights, and to load them."""
 
@@ -34,6 +36,7 @@ class LocalSource:
 
     Args:
         folder: where the joined weights are kept; the user's cache directory without one.
+        on_progress: is told what the server is doing while it starts.
 
     Raises:
         Unavailable: its packages are not installed.
@@ -42,9 +45,13 @@ class LocalSource:
     title = "Gemma 3 270M, a real language model on this machine (llama.cpp)"
     calls_tools = False
     own_rates = True
-    failure = "the demo answers one request with HTTP 500 in the server's place"
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
         for package in (SERVER_PACKAGE, WEIGHTS_PACKAGE):
             if importlib.util.find_spec(package) is None:
                 raise Unavailable(
@@ -59,8 +66,7 @@ class LocalSource:
         self._process: Process | None = None
         self._address = ""
         self._tap = Tap()
-        self.on_progress: Callable[[str], None] = lambda doing: None
-        """Is told what the server is doing while it starts."""
+        self._on_progress = on_progress
 
     @property
     def model(self) -> Model:
@@ -97,7 +103,8 @@ class LocalSource:
     async def _start(self) -> None:
         # In a session of its own, so that Ctrl-C is the demo's to handle.
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tallystick.demo.server", os.fspath(self._folder)),
+            *COMMAND,
+            os.fspath(self._folder),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
@@ -120,7 +127,7 @@ class LocalSource:
         if "error" in line:
             raise Unavailable(f"the model cannot be started: {line['error']}")
         if "doing" in line:
-            self.on_progress(line["doing"])
+            self._on_progress(line["doing"])
         self._address = line.get("address", "")
 
     async def __aexit__(

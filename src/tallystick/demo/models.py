@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -24,8 +26,6 @@ class Source(Protocol):
     """Whether the model calls tools, and so hands over by itself."""
     own_rates: bool
     """Whether its price is the demo's own rate, and not a provider's list price."""
-    failure: str
-    """Who makes a request fail once."""
 
     @property
     def model(self) -> Model:
@@ -53,31 +53,50 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def choose(model: str | None, *, testing: bool) -> tuple[Source, str | None]:
-    """Return the source to use, and the reason where it is not the one that was hoped for.
+@asynccontextmanager
+async def serving(
+    model: str | None, *, testing: bool, on_progress: Callable[[str], None]
+) -> AsyncIterator[tuple[Source, str | None]]:
+    """Start the model that is asked for, or the testing provider where there is none.
 
     Args:
         model: the name of a model of OpenAI's API, or None for the one on this machine.
         testing: use the testing provider, whatever else there is.
+        on_progress: is told what is being done meanwhile.
+
+    Yields:
+        The source, serving, and why it is not the one that was hoped for, or None if it is.
 
     Raises:
         Unavailable: a model was named and there is no key for it.
     """
-    from tallystick.demo.local import LocalSource
+    reason: str | None = None
+    async with AsyncExitStack() as stack:
+        source: Source
+        if testing:
+            source = await stack.enter_async_context(_scripted())
+        elif model is not None:
+            if not os.environ.get("OPENAI_API_KEY"):
+                raise Unavailable("--model uses OpenAI's API, so it needs OPENAI_API_KEY")
+            from tallystick.demo.hosted import HostedSource
+
+            source = await stack.enter_async_context(HostedSource(model))
+        else:
+            from tallystick.demo.local import LocalSource
+
+            try:
+                source = await stack.enter_async_context(LocalSource(on_progress=on_progress))
+            except Unavailable as error:
+                reason = str(error)
+                source = await stack.enter_async_context(_scripted())
+        yield source, reason
+
+
+def _scripted() -> Source:
+    # Imported only here: a real model needs no testing provider, nor what that needs.
     from tallystick.demo.scripted import ScriptedSource
 
-    if testing:
-        return ScriptedSource(), None
-    if model is not None:
-        from tallystick.demo.hosted import HostedSource
-
-        if not os.environ.get("OPENAI_API_KEY"):
-            raise Unavailable("--model uses OpenAI's API: set OPENAI_API_KEY")
-        return HostedSource(model), None
-    try:
-        return LocalSource(), None
-    except Unavailable as reason:
-        return ScriptedSource(), str(reason)
+    return ScriptedSource()
 
 
 def asks_for_usage(model: Model) -> bool:

@@ -9,26 +9,31 @@ from typing import Self
 from agents import Model, ModelSettings, OpenAIChatCompletionsModel
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from tallystick.demo import desk
+from tallystick.demo import instructions
 from tallystick.demo.comparison import Served, ServerCount, count_of_served
 from tallystick.demo.models import asks_for_usage
 from tallystick.testing import Fail, Handoff, Provider, Reply, Request, Slow, ToolCall
+from tallystick.testing import Served as Record
 
 MODEL = "testing-model"
 
-_PACE = Slow(before=0.05, between=0.02)
+PACE = Slow(before=0.05, between=0.02)
 """So that a stream can be watched, and left in its middle."""
 
 
 class ScriptedSource:
-    """A `tallystick.testing.Provider` that plays the desk's part in the conversation."""
+    """A `tallystick.testing.Provider` that plays the desk's part in the conversation.
+
+    Args:
+        pace: how fast its streamed answers come; slowly enough to leave them in the middle.
+    """
 
     title = "the testing provider: no language model; its answers are scripted, its tokens counted"
     calls_tools = True
     own_rates = True
-    failure = "the testing provider answers one request with HTTP 500"
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Slow = PACE) -> None:
+        self._pace = pace
         self.provider = Provider(cache_threshold=64)
 
     @property
@@ -50,7 +55,9 @@ class ScriptedSource:
 
     async def __aenter__(self) -> Self:
         self._failing = False
-        self._write_script()
+        failure = Fail(500, "the demo makes this request fail once", retry_after=0.2)
+        self.provider.script(failure, when=lambda _: self._failing)
+        write_script(self.provider, self._pace)
         self.provider.start()
         self._client = AsyncOpenAI(
             base_url=self.provider.base_url,
@@ -59,44 +66,6 @@ class ScriptedSource:
         )
         self._model = OpenAIChatCompletionsModel(MODEL, self._client)
         return self
-
-    def _write_script(self) -> None:
-        def script(instructions: str, *replies: Reply) -> None:
-            def asked(request: Request) -> bool:
-                return instructions in request.instructions
-
-            self.provider.script(*replies, when=asked)
-
-        failure = Fail(500, "the demo makes this request fail once", retry_after=0.2)
-        self.provider.script(failure, when=lambda _: self._failing)
-        billing, shipping = Handoff("Billing"), Handoff("Shipping")
-        script(desk.TRIAGE, Reply(billing), Reply(shipping), Reply(shipping))
-        script(
-            desk.BILLING,
-            Reply(
-                "I am sorry! You paid $19 for order 1042 twice, so we pay $19 back to you "
-                "by 10 May."
-            ),
-        )
-        script(
-            desk.SHIPPING,
-            Reply(ToolCall("parcel", {"order": "1042"})),
-            Reply("Your lamp is on its way: it left Osaka on 4 May, and a storm holds it in Kobe."),
-            Reply("Yes, we ship to Norway, and it takes seven days."),
-        )
-        script(
-            desk.SUMMARISER,
-            Reply("The lamp left Osaka on 4 May, and waits in Kobe because of a storm."),
-        )
-        script(
-            desk.WRITER,
-            Reply(
-                "Dear customer, you paid for your lamp twice, and we pay $19 back to you by "
-                "10 May. The lamp waits in Kobe because of a storm. Yours, the shop.",
-                _PACE,
-            ),
-            Reply("It was a dark and stormy night in Osaka when the lamp set out. " * 4, _PACE),
-        )
 
     async def __aexit__(
         self,
@@ -111,18 +80,57 @@ class ScriptedSource:
         """Return the provider's own ledger."""
         await asyncio.to_thread(self.provider.wait)
         records = self.provider.served
-        left = [record for record in records if record.outcome == "abandoned"]
-        told, untold = (
-            tuple(
-                Served(
-                    record.response_id,
-                    record.status,
-                    record.input_tokens,
-                    record.cached_tokens,
-                    record.output_tokens,
-                )
-                for record in some
-            )
-            for some in ([record for record in records if record not in left], left)
+        told = [_served(record) for record in records if record.outcome != "abandoned"]
+        untold = [_served(record) for record in records if record.outcome == "abandoned"]
+        return ServerCount(
+            "the testing provider's own ledger", tuple(told), count_of_served(untold)
         )
-        return ServerCount("the testing provider's own ledger", told, count_of_served(untold))
+
+
+def _served(record: Record) -> Served:
+    return Served(
+        record.response_id,
+        record.status,
+        record.input_tokens,
+        record.cached_tokens,
+        record.output_tokens,
+    )
+
+
+def write_script(provider: Provider, pace: Slow = PACE) -> None:
+    """Give a provider the desk's part in the conversation."""
+
+    def script(role: str, *replies: Reply) -> None:
+        def asked(request: Request) -> bool:
+            return role in request.instructions
+
+        provider.script(*replies, when=asked)
+
+    billing, shipping = Handoff("Billing"), Handoff("Shipping")
+    script(instructions.TRIAGE, Reply(billing), Reply(shipping), Reply(shipping))
+    script(
+        instructions.BILLING,
+        Reply(
+            "I am sorry! You paid $19 for order 1042 twice, so we pay $19 back to you by 10 May."
+        ),
+    )
+    script(
+        instructions.SHIPPING,
+        Reply(ToolCall("parcel", {"order": "1042"})),
+        Reply("Your lamp is on its way: it left Osaka on 4 May, and a storm holds it in Kobe."),
+        Reply("Yes, we ship to Norway, and it takes seven days."),
+    )
+    script(
+        instructions.DIGEST,
+        Reply("The lamp left Osaka on 4 May, and waits in Kobe because of a storm."),
+    )
+    script(
+        instructions.WRITER,
+        Reply(
+            "Dear customer, you paid for your lamp twice, and we pay $19 back to you by "
+            "10 May. The lamp waits in Kobe because of a storm. Yours, the shop.",
+            pace,
+        ),
+        # Never faster, so that on a busy machine too it is left in its middle.
+        Reply("It was a dark and stormy night in Osaka when the lamp set out. " * 4, PACE),
+    )

@@ -48,7 +48,8 @@ def weights(folder: Path) -> Path:
         ValueError: the parts as installed are damaged.
     """
     package = importlib.import_module(WEIGHTS_PACKAGE)
-    whole = folder / package.MODEL_NAME
+    name: str = package.MODEL_NAME
+    whole = folder / name
     if whole.exists():
         say(doing="checking the model's weights")
         try:
@@ -59,7 +60,7 @@ def weights(folder: Path) -> Path:
             return whole
     say(doing="joining the model's weights (250 MB, once)")
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{package.MODEL_NAME}.{os.getpid()}.part"
+    part = folder / f"{name}.{os.getpid()}.part"
     try:
         package.assemble(part)
         part.replace(whole)

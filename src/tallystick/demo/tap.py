@@ -48,7 +48,7 @@ class Answer:
             lines = [bytes(self.body)]
         else:
             lines = [
-                line.removeprefix(b"data:").strip()
+                bytes(line.removeprefix(b"data:"))
                 for line in self.body.splitlines()
                 if line.startswith(b"data:")
             ]
@@ -97,7 +97,8 @@ class Tap(httpx2.AsyncBaseTransport):
             self._failing = False
             self.failures += 1
             body = {"error": {"message": "the demo makes this request fail once", "code": 500}}
-            return httpx2.Response(500, json=body, request=request)
+            headers = {"retry-after-ms": "200"}
+            return httpx2.Response(500, json=body, headers=headers, request=request)
         # What is compressed could not be read in passing.
         request.headers["accept-encoding"] = "identity"
         response = await self._transport.handle_async_request(request)
