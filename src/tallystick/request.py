@@ -185,10 +185,19 @@ class Request:
         if ledger is None:
             return None
         try:
-            return ledger.hold(self._entry("held"), started_ns=self._started)
+            # The row has the estimate already, in case nobody is left to end the request.
+            entry = self._recorder.price(self._entry("held", self._expected()))
+            return ledger.hold(entry, started_ns=self._started)
         except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
             self._recorder.fault("holding a request", error)
             return None
+
+    def _expected(self) -> dict[str, Any]:
+        """Return the counts that an answer of which nothing is known may come to."""
+        guess = self._recorder.typical_output(self.model)
+        if self.max_output_tokens is not None:
+            guess = min(guess, self.max_output_tokens)
+        return {"input_tokens": self.body_tokens, "output_tokens": guess, "estimated": True}
 
     def hold(self) -> None:
         """Commit the row that says that this request is about to be sent."""
@@ -291,20 +300,16 @@ class Request:
             outcome: how the request ended.
             error_type: why its usage is not known.
         """
-        fields: dict[str, Any] = {}
+        fields = self._expected()
         if reading is not None:
-            fields = {**reading.fields(), "raw_usage": reading.raw_usage}
-        sent, received = fields.get("input_tokens"), fields.get("output_tokens")
-        if reading is None or not (reading.text_bytes or reading.output_events):
-            guess = self._recorder.typical_output(fields.get("model"), self.model)
-            if self.max_output_tokens is not None:
-                guess = min(guess, self.max_output_tokens)
-        else:
-            guess = max(reading.output_events, -(-reading.text_bytes // BYTES_PER_TOKEN))
-        fields["input_tokens"] = sent if sent is not None else self.body_tokens
-        fields["output_tokens"] = max(guess, received or 0)
-        fields.pop("total_tokens", None)
-        fields.update(outcome=outcome, error_type=error_type, estimated=True)
+            said = {**reading.fields(), "raw_usage": reading.raw_usage}
+            said.pop("total_tokens", None)
+            if reading.text_bytes or reading.output_events:
+                by_size = -(-reading.text_bytes // BYTES_PER_TOKEN)
+                fields["output_tokens"] = max(reading.output_events, by_size)
+            said["output_tokens"] = max(fields["output_tokens"], reading.output_tokens or 0)
+            fields.update(said)
+        fields.update(outcome=outcome, error_type=error_type)
         return self._end("in_doubt", fields)
 
     def fail(self, error: BaseException, reading: Reading | None = None) -> RequestUsage | None:

@@ -23,7 +23,12 @@ from tallystick.ledger.writer import Writer, _Item
 
 
 class Halting(SqliteStore):
-    """A store that waits before it commits for as long as `go` is not set."""
+    """A store that waits before it commits for as long as `go` is not set.
+
+    It is not swift, so that event loops leave it to the thread, unless a test says otherwise.
+    """
+
+    swift = False
 
     def __init__(self, path) -> None:
         self.go = threading.Event()
@@ -32,11 +37,11 @@ class Halting(SqliteStore):
         self.threads: set[str] = set()
         super().__init__(Location(path))
 
-    def commit(self, operations, *, again=False):
+    def commit(self, operations, *, again=False, patient=True):
         assert self.go.wait(10)
         self.batches.append(len(operations))
         self.threads.add(threading.current_thread().name)
-        return super().commit(operations, again=again)
+        return super().commit(operations, again=again, patient=patient)
 
 
 @pytest.fixture
@@ -312,12 +317,12 @@ def test_an_interrupt_in_the_midst_of_a_commit_loses_and_doubles_nothing(
     commit = ledger._store.commit
     interrupts = iter([True])
 
-    def interrupted(operations, *, again=False):
+    def interrupted(operations, *, again=False, patient=True):
         if next(interrupts, False):
             if after:
-                commit(operations, again=again)
+                commit(operations, again=again, patient=patient)
             raise KeyboardInterrupt
-        return commit(operations, again=again)
+        return commit(operations, again=again, patient=patient)
 
     monkeypatch.setattr(ledger._store, "commit", interrupted)
     for operation in (
@@ -347,7 +352,7 @@ def test_a_fault_of_the_store_fails_its_callers_and_not_the_writer(
     run = make.run(ledger)
     commit = ledger._store.commit
 
-    def faulty(operations, *, again=False):
+    def faulty(operations, *, again=False, patient=True):
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(ledger._store, "commit", faulty)
@@ -473,3 +478,57 @@ def test_batches_of_any_mixture_come_to_the_same_totals(path, make):
             sums[at_once] = (results, ledger.totals(run.id))
             assert ledger.verify().ok
     assert sums[False] == sums[True]
+
+
+async def test_a_loop_commits_by_itself_while_commits_are_quick(halting, make):
+    ledger, store = halting
+    store.swift = True
+    run = make.row()
+    ledger.open_run(run)
+    await asyncio.wrap_future(ledger.hold(make.entry(run), started_ns=1))
+    assert threading.current_thread().name in store.threads
+
+
+async def test_a_loop_is_spared_for_a_while_after_a_commit_that_took_long(halting, make):
+    ledger, store = halting
+    store.swift = True
+    run = make.row()
+    commit = store.commit
+
+    def slow(*arguments, **options):
+        time.sleep(0.005)
+        return commit(*arguments, **options)
+
+    store.commit = slow
+    ledger.open_run(run)
+    await asyncio.wrap_future(ledger.hold(make.entry(run), started_ns=1))
+    store.threads.clear()
+    await asyncio.wrap_future(ledger.hold(make.entry(run), started_ns=1))
+    assert store.threads == {"tallystick-ledger-writer"}
+
+
+async def test_a_loop_does_not_wait_for_another_process(ledger, make, locked):
+    """Where another writes, the thread waits for it, and the loop goes on."""
+    run = make.row()
+    ledger.open_run(run)
+    began = time.monotonic()
+    held = ledger.hold(make.entry(run), started_ns=1)
+    assert time.monotonic() - began < 0.5
+    assert not held.done()
+    locked.execute("ROLLBACK")
+    await asyncio.wrap_future(held)
+
+
+async def test_what_lingers_is_written_soon_by_itself(ledger, make):
+    """An ending that nobody waits for is committed with the next row, or within moments."""
+    run = make.row()
+    ledger.open_run(run)
+    for _ in range(3):
+        entry = make.entry(run)
+        await asyncio.wrap_future(ledger.hold(entry, started_ns=1))
+        ended = ledger.finish(entry.replace(status="settled", outcome="completed"))
+    for _ in range(100):
+        if ended.done():
+            break
+        await asyncio.sleep(0.01)
+    assert ended.result() is True

@@ -374,6 +374,6 @@ def unpatch() -> None:
             del _patched[client]
 
 
-def is_patched() -> bool:
-    """Whether the whole process is counted already."""
-    return bool(_patched)
+def sees(client: Any) -> bool:
+    """Whether what this client sends is counted, here or for the whole process."""
+    return hasattr(getattr(client, "send", None), "__wrapped__")

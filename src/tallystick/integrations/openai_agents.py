@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.errors import HostError
 from tallystick.integrations import http
-from tallystick.request import Recorder, Request, judge, logger, tokens_in
+from tallystick.request import Recorder, Request, logger, tokens_in
 from tallystick.run import Run, RunOutcome, current_run, outcome_of
 from tallystick.usage import Usage
 from tallystick.wire import Reading, provider_of, read_object
@@ -159,38 +159,49 @@ class ModelCall:
         self.run = run
         self._about: dict[str, Any] = {"agent": self.agent, "turn": turn}
         self._model = model
-        self.requests = [Request(run, provider=_provider(model), model=_name(model), **self._about)]
-        self._adopted = False
+        self.requests: list[Request] = []
+        self._held: Request | None = None
+        """The request that was held before the model was called, until an attempt takes it."""
 
-    async def begin(self) -> None:
-        """Hold the first attempt, before the model is called."""
-        await self.requests[0].start()
+    async def begin(self, arguments: Any) -> None:
+        """Hold a request before the model is called, unless HTTP is sure to see it leave."""
+        client = _client(self._model)
+        if client is None or not http.sees(client._client):
+            self._held = self._request(body=json.dumps(arguments, default=str).encode())
+            await self._held.start()
+
+    def _request(self, **about: Any) -> Request:
+        known = {"provider": _provider(self._model), "model": _name(self._model), **self._about}
+        request = Request(self.run, **{**known, **about})
+        self.requests.append(request)
+        return request
 
     def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
         """Return the request to count an HTTP attempt as, and whether it is held already."""
-        first = self.requests[0]
-        if not self._adopted and not first.ended:
-            self._adopted = True
-            first.provider = about["provider"]
-            first.model = about["model"] or first.model
-            first.max_output_tokens = about["max_output_tokens"]
-            first.body_tokens = tokens_in(about["body"])
-            return first, True
-        request = Request(self.run, **about, **self._about)
-        self.requests.append(request)
-        return request, False
+        held, self._held = self._held, None
+        if held is None or held.ended:
+            return self._request(**about), False
+        held.provider = about["provider"]
+        held.model = about["model"] or held.model
+        held.max_output_tokens = about["max_output_tokens"]
+        held.body_tokens = tokens_in(about["body"])
+        return held, True
 
     def complete(self, response: Any) -> None:
         """The model has answered: count what HTTP did not, and expect the host to add it."""
-        if not self._adopted:
-            self._settle_by(response)
+        if self._held is not None:
+            self._settle_by(response, self._held)
+        elif not self.requests:
+            # It was to be seen on HTTP, and has another way out, as a client of a test has.
+            request = self._request()
+            request.hold()
+            self._settle_by(response, request)
         for request in self.requests:
             if not request.ended:
                 request.doubt(outcome="completed", error_type="response_not_read")
 
-    def _settle_by(self, response: Any) -> None:
+    def _settle_by(self, response: Any, request: Request) -> None:
         """Count a call that was not seen on HTTP by the response of its model."""
-        request = self.requests[0]
         usage = getattr(response, "usage", None)
         if not isinstance(usage, agents.Usage):
             request.settle(response)
@@ -208,32 +219,15 @@ class ModelCall:
         reading.response_id = response.response_id
         request.settle(reading)
         for entry in entries[1:]:
-            extra = Request(
-                self.run,
-                provider=_provider(self._model),
-                model=_name(self._model),
-                **self._about,
-            )
+            extra = self._request()
             extra.hold()
             extra.settle(read_object(entry))
-            self.requests.append(extra)
 
-    def fail(self, error: BaseException, arguments: Any, seen: Reading | None = None) -> None:
+    def fail(self, error: BaseException, seen: Reading | None = None) -> None:
         """The call broke off: end whatever has not ended by itself."""
         for request in self.requests:
-            if request.ended:
-                continue
-            if request is self.requests[0] and not self._adopted and self._never_sent(error):
-                request.release(type(error).__name__)
-                continue
-            if request.body_tokens is None:
-                request.body_tokens = _tokens_of(arguments)
-            request.fail(error, seen)
-
-    def _never_sent(self, error: BaseException) -> bool:
-        """Whether the model would have been seen to send, had it done so."""
-        verdict, _ = judge(error)
-        return _client(self._model) is not None and verdict == "broken"
+            if not request.ended:
+                request.fail(error, seen)
 
     async def announce(self) -> None:
         """Tell the hooks of every attempt that ended, and close a run of the call's own."""
@@ -276,10 +270,6 @@ def _name(model: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _tokens_of(arguments: Any) -> int:
-    return tokens_in(json.dumps(arguments, default=str).encode())
-
-
 # The wrapped model.
 
 
@@ -309,7 +299,7 @@ class TrackedModel(Model):
     def _call(self) -> ModelCall | None:
         try:
             client = _client(self._inner)
-            if client is not None and not http.is_patched():
+            if client is not None and not http.sees(client._client):
                 http.instrument(client._client, None)
             return ModelCall(self._recorder, self._inner, self._agent)
         except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
@@ -321,12 +311,12 @@ class TrackedModel(Model):
         call = self._call()
         if call is None:
             return await self._inner.get_response(*arguments, **options)
-        await call.begin()
+        await call.begin(_input_of(arguments, options))
         token = http.call_of.set(call)
         try:
             response = await self._inner.get_response(*arguments, **options)
         except BaseException as error:
-            self._guard(call.fail, error, _input_of(arguments, options))
+            self._guard(call.fail, error)
             await call.announce()
             raise
         finally:
@@ -343,7 +333,7 @@ class TrackedModel(Model):
             async for event in self._inner.stream_response(*arguments, **options):
                 yield event
             return
-        await call.begin()
+        await call.begin(_input_of(arguments, options))
         asked, changed = self._asking_for_usage(arguments, options)
         stream: Any = self._inner.stream_response(*asked[0], **asked[1])
         terminal: Any = None
@@ -379,7 +369,7 @@ class TrackedModel(Model):
             if terminal is not None:
                 self._guard(call.complete, terminal)
             else:
-                self._guard(call.fail, error, _input_of(arguments, options), seen)
+                self._guard(call.fail, error, seen)
             await call.announce()
             raise
         self._guard(call.complete, terminal)

@@ -113,7 +113,7 @@ class Ledger(Reading):
         """
         self._begin_to_write()
         self._unopened[run.id] = run
-        future: Future[bool] = self._writer.submit(OpenRun(run))
+        future: Future[bool] = self._writer.submit(OpenRun(run), soon=False)
         future.add_done_callback(lambda done: self._opened(run.id, done))
         return future
 
@@ -188,7 +188,7 @@ class Ledger(Reading):
         self._begin_to_write()
         missing = self._missing(entry.run_id)
         now = self._clock.now()
-        return self._writer.submit(Finish(entry, raw_usage, duration_ns, now, missing))
+        return self._writer.submit(Finish(entry, raw_usage, duration_ns, now, missing), soon=False)
 
     def recover(self) -> int:
         """Put in doubt what ended processes left held, and end the runs that they left open.

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from tallystick.errors import LedgerError, LedgerUnavailable, NotALedger
 from tallystick.ledger.header import check_version
 from tallystick.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from tallystick.ledger.store import Busy
 
 Connection = sqlite3.Connection
 
@@ -174,11 +175,14 @@ def expected_schema(listing: str) -> list[tuple[str, str, str]]:
         return rows
 
 
-def begin(connection: sqlite3.Connection) -> None:
+def begin(connection: sqlite3.Connection, *, patient: bool = True) -> None:
     """Begin to write, waiting for other processes with pauses that differ from theirs.
 
     SQLite's own waiting backs off to a tenth of a second, in which a busy file passes a patient
     process by; short uneven pauses give each its turn.
+
+    Raises:
+        Busy: another process writes, and the call is not patient.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     pause = 0.0005
@@ -189,6 +193,8 @@ def begin(connection: sqlite3.Connection) -> None:
             busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
             if not busy or time.monotonic() > deadline:
                 raise
+            if not patient:
+                raise Busy("another process is writing") from error
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret depends on it
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         else:

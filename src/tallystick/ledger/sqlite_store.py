@@ -100,13 +100,20 @@ class SqliteStore:
         """Where the ledger is, in a form that `open_ledger` takes."""
         return self._location.url
 
-    def commit(self, operations: Sequence[Operation], *, again: bool = False) -> list[Result]:
+    @property
+    def swift(self) -> bool:
+        """Whether a commit waits for no disk: with NORMAL, or in memory."""
+        return self._path is None or self._durability == "normal"
+
+    def commit(
+        self, operations: Sequence[Operation], *, again: bool = False, patient: bool = True
+    ) -> list[Result]:
         """Do operations in order and in one transaction; see `Store.commit`."""
         try:
             if self._path is not None:
-                return self._commit(operations, again=again)
+                return self._commit(operations, again=again, patient=patient)
             with self._lock:
-                return self._commit(operations, again=again)
+                return self._commit(operations, again=again, patient=patient)
         except Error as error:
             raise failure(error, str(self._location)) from error
         except OSError as error:
@@ -114,7 +121,9 @@ class SqliteStore:
                 f"{self._location} cannot be written: {error}; make room or allow writing"
             ) from error
 
-    def _commit(self, operations: Sequence[Operation], *, again: bool) -> list[Result]:
+    def _commit(
+        self, operations: Sequence[Operation], *, again: bool, patient: bool
+    ) -> list[Result]:
         connection = self._writing
         if connection is not None and self._moved():
             with self._lock:
@@ -124,7 +133,7 @@ class SqliteStore:
             connection = self._writing = self._connect_to_write()
         if self._processes is not None and not self._registered:
             self._processes.enter(self.process_id)
-        begin(connection)
+        begin(connection, patient=patient)
         try:
             if not self._registered:
                 row = (self.process_id, os.getpid(), platform.node(), self._clock.now())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from tallystick.attribution import Attribution
-from tallystick.errors import LedgerError
+from tallystick.errors import LedgerError, LedgerUnavailable
 from tallystick.usage import RequestUsage
 
 RunOutcome = Literal["completed", "failed", "cancelled", "interrupted"]
@@ -136,6 +136,10 @@ Query = Callable[..., list[tuple[Any, ...]]]
 """``query(sql, parameters=())`` returns all rows. Parameters are marked ``?``."""
 
 
+class Busy(LedgerUnavailable):
+    """Somebody else is writing, and the caller did not want to wait. Nothing was written."""
+
+
 class Store(Protocol):
     """A database that keeps a ledger. Its methods may be called from any thread.
 
@@ -154,15 +158,23 @@ class Store(Protocol):
     def untidy(self) -> int:
         """How many operations were committed since `tidy` began last."""
 
-    def commit(self, operations: Sequence[Operation], *, again: bool = False) -> list[Result]:
+    @property
+    def swift(self) -> bool:
+        """Whether a commit waits for no disk and no network, and so takes some microseconds."""
+
+    def commit(
+        self, operations: Sequence[Operation], *, again: bool = False, patient: bool = True
+    ) -> list[Result]:
         """Do operations in order and in one transaction; return when it is durable.
 
         Args:
             operations: what to write.
             again: these may have been committed already, by a call that was interrupted; what
                 is found done counts as done by this call.
+            patient: wait for others who write.
 
         Raises:
+            Busy: others write, and the call is not patient. Nothing was written.
             LedgerUnavailable: nothing was written.
         """
 

@@ -1,10 +1,17 @@
 """Group commit: what concurrent callers ask for is written in one transaction.
 
 Every operation goes into one queue, and whoever holds the commit lock writes all that is
-queued, in order. A caller on an event loop leaves that to the writer's thread and gets a
-future. A caller elsewhere takes the lock itself where it is free, so that a lone caller pays
-for no change of threads, and otherwise wakes the thread and waits its turn. The thread is
-started when it is first needed.
+queued, in order. A caller takes the lock itself where it is free, so that a lone caller pays
+for no change of threads, and otherwise wakes the writer's thread and waits its turn. The thread
+is started when it is first needed.
+
+A caller on an event loop does so only while commits are known to be quick: they wait for no
+disk, nobody else writes, few operations are queued, and none took long of late. A change of
+threads costs more than such a commit, in time and in work. Otherwise it leaves the commit to
+the thread, so that a slow disk or a busy file holds up no loop.
+
+What nobody waits for may linger: it is written with the next operation that somebody waits for,
+or by the thread, which looks every few hundredths of a second for as long as things happen.
 """
 
 from __future__ import annotations
@@ -19,10 +26,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import islice
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
 from tallystick.errors import LedgerError, LedgerUnavailable
-from tallystick.ledger.store import Operation, Result, Store
+from tallystick.ledger.store import Busy, Operation, Result, Store
 
 _logger = logging.getLogger("tallystick")
 
@@ -33,7 +41,11 @@ LARGEST_BATCH = 512
 """How many operations one transaction takes, so that other processes get their turn."""
 
 IDLE_SECONDS = 0.02
-"""How long nothing must have happened before the housekeeping is done."""
+"""How often the thread looks while things happen, and how long nothing must have happened before
+the housekeeping is done."""
+
+QUIET_SECONDS = 1.0
+"""How long nothing must have happened before the thread looks no more and sleeps."""
 
 TIDY_AFTER = 1_000
 """How many operations make it worth to tidy when nothing else happens."""
@@ -43,6 +55,15 @@ TIDY_AT_LATEST = 2_000
 
 TIDY_PASSES = 2
 """How often it is done beside the writing first; each time less is left to do."""
+
+LONGEST_LENT_SECONDS = 0.002
+"""How long a commit on an event loop may take before loops are spared for a while."""
+
+SPARED_SECONDS = 0.25
+"""How long that is."""
+
+LARGEST_LENT = 16
+"""How many queued operations a commit on an event loop takes at most."""
 
 _WORK = "work"
 _END = "end"
@@ -93,21 +114,28 @@ class Writer:
         self._committing = threading.Lock()
         self._space = threading.Condition(self._gate)
         self._waiting = 0
+        self._spared_until = 0.0
+        self._asked = 0
         self._signals: SimpleQueue[str] = SimpleQueue()
         self._signalled = False
         self._watching = False
         self._thread: threading.Thread | None = None
         self._tidying: threading.Thread | None = None
 
-    def submit(self, operation: Operation) -> Future[Any]:
+    def submit(self, operation: Operation, *, soon: bool = True) -> Future[Any]:
         """Queue an operation; the future has its result when it is committed.
 
-        Off an event loop, the operation is committed before this returns where nobody else is
-        committing. Where the queue is full, a caller off a loop waits for room, and one on a
-        loop gets a future that has failed: a loop is never blocked.
+        The operation is committed before this returns where nobody else is committing, on an
+        event loop only while that is quick. Where the queue is full, a caller off a loop waits
+        for room, and one on a loop gets a future that has failed: a loop is never blocked.
+
+        Args:
+            operation: what to write.
+            soon: if not, it may linger on an event loop, for twice `IDLE_SECONDS` at most.
         """
         item = _Item(operation)
         may_block = not _on_event_loop()
+        lingers = False
         with self._gate:
             if len(self._queue) >= self._capacity and may_block:
                 self._waiting += 1
@@ -120,18 +148,34 @@ class Writer:
             else:
                 refusal = ""
                 self._queue.append(item)
+                self._asked += 1
+                lingers = not (soon or may_block) and self._watching and self._is_quick()
+        if lingers:
+            return item.future
         if refusal:
             item.future.set_exception(LedgerUnavailable(f"{self._store.url} {refusal}"))
-        elif may_block and self._committing.acquire(blocking=False):
+        elif (may_block or self._is_quick()) and self._committing.acquire(blocking=False):
+            began = monotonic()
             try:
-                self._commit_queued(until=item)
+                self._commit_queued(until=item, patient=may_block)
             finally:
                 self._committing.release()
-                if self._queue or (self._due(TIDY_AFTER) and not self._watching):
+                if not may_block and monotonic() - began > LONGEST_LENT_SECONDS:
+                    self._spared_until = monotonic() + SPARED_SECONDS
+                lingering = not (soon or may_block)
+                if self._queue or (not self._watching and (lingering or self._due(TIDY_AFTER))):
                     self._wake()
         else:
             self._wake()
         return item.future
+
+    def _is_quick(self) -> bool:
+        """Whether an event loop may be lent for a commit."""
+        return (
+            self._store.swift
+            and len(self._queue) <= LARGEST_LENT
+            and monotonic() >= self._spared_until
+        )
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when all that was queued before is committed, or has failed.
@@ -191,28 +235,47 @@ class Writer:
         self._signals.put(_WORK)
 
     def _run(self) -> None:
-        seen = 0
+        seen = asked = quiet = 0
+        oldest: _Item | None = None
         while True:
-            self._watching = self._due(TIDY_AFTER)
+            quiet = quiet + 1 if self._asked == asked else 0
+            asked = self._asked
+            with self._gate:
+                # Decided under the gate, so that nothing lingers with nobody to look after it.
+                self._watching = (
+                    bool(self._queue)
+                    or quiet * IDLE_SECONDS < QUIET_SECONDS
+                    or self._due(TIDY_AFTER)
+                )
             try:
                 signal = self._signals.get(timeout=IDLE_SECONDS if self._watching else None)
             except Empty:
                 # Callers that commit by themselves send no signal, so quiet is when nothing
                 # was committed either.
-                if self._store.untidy == seen or self._due(TIDY_AT_LATEST):
-                    self._tidy(pressing=self._store.untidy != seen)
+                if self._due(TIDY_AFTER) and self._store.untidy == seen:
+                    self._tidy(pressing=False)
                 seen = self._store.untidy
-                continue
-            if signal is _END:
-                return
-            self._signalled = False
-            if self._queue:
+                # What has come since the last look may go with what somebody waits for.
+                before, oldest = oldest, self._oldest()
+                lingered = oldest is not None and oldest is before
+            else:
+                if signal is _END:
+                    return
+                self._signalled = False
+                lingered = True
+            if self._queue and lingered:
                 with self._committing:
                     self._commit_queued()
             if self._due(TIDY_AT_LATEST):
                 self._tidy(pressing=True)
 
-    def _commit_queued(self, *, until: _Item | None = None, closing: bool = False) -> None:
+    def _oldest(self) -> _Item | None:
+        with self._gate:
+            return self._queue[0] if self._queue else None
+
+    def _commit_queued(
+        self, *, until: _Item | None = None, closing: bool = False, patient: bool = True
+    ) -> None:
         """Commit what is queued, batch by batch. The caller holds the commit lock.
 
         An item leaves the queue only after its future is done. So an interrupt in the caller's
@@ -222,6 +285,7 @@ class Writer:
             until: stop when this item is done, because a caller should not go on writing for
                 as long as others have something to write.
             closing: give up on all that is left where one batch cannot be written.
+            patient: wait for other processes. If not, all stays queued when one writes.
         """
         failed: LedgerError | None = None
         while self._queue:
@@ -232,7 +296,10 @@ class Writer:
                 if closing and failed is not None:
                     _fail(waiting, failed)
                 else:
-                    failed = self._commit(waiting)
+                    failed = self._commit(waiting, patient=patient)
+            except Busy:
+                self._spared_until = monotonic() + SPARED_SECONDS
+                return
             except BaseException:
                 # Whether it came before or after the commit is not known here, so these are
                 # done again, knowingly.
@@ -247,14 +314,16 @@ class Writer:
             if until is not None and until.done:
                 return
 
-    def _commit(self, items: list[_Item]) -> LedgerError | None:
+    def _commit(self, items: list[_Item], *, patient: bool) -> LedgerError | None:
         """Commit one batch and settle its futures; return what kept all of it from the store."""
         operations = [item.operation for item in items if item.operation is not None]
         results: Sequence[Result] = ()
         try:
             if operations:
                 again = any(item.again for item in items)
-                results = self._store.commit(operations, again=again)
+                results = self._store.commit(operations, again=again, patient=patient)
+        except Busy:
+            raise
         except LedgerError as error:
             _fail(items, error)
             return error
