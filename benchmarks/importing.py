@@ -29,20 +29,4 @@ def importing() -> Row:
     )
 
 
-def opening() -> Row:
-    """The same with the façade that `tallystick.open` needs."""
-    nothing = min(_start("pass") for _ in range(5))
-
-    def net(program: str) -> float:
-        return max(min(_start(program) for _ in range(3)) - nothing, 1e-4)
-
-    return row(
-        "import tallystick; tallystick.open",
-        lambda: net("import tallystick; tallystick.open"),
-        lambda: net("import sqlite3, decimal, dataclasses"),
-        goal=2,
-        faster=False,
-    )
-
-
-ROWS = {"import": importing, "import open": opening}
+ROWS = {"import": importing}

@@ -31,7 +31,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The line as text."""
-        sign, unit = ("≥", "× faster") if self.faster else ("≤", "× the time")
+        sign, unit = ("≥", " times faster") if self.faster else ("≤", " times as long")
         return (
             self.name,
             _seconds(self.ours),

@@ -44,7 +44,7 @@ def add_flat() -> Row:
         "add, at 100,000 entries against 0",
         lambda: _adding(Usage, 100_000),
         lambda: _adding(Usage),
-        goal=1.3,
+        goal=1.5,
         faster=False,
     )
 

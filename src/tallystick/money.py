@@ -81,7 +81,9 @@ class Cost:
         )
 
     def __str__(self) -> str:
-        amount = f"${self.usd:,.6f}"
+        # A tiny amount is shown whole, because $0.000000 would look like nothing.
+        digits = 9 if 0 < abs(self.nanodollars) < 1000 else 6
+        amount = f"${self.usd:,.{digits}f}"
         if self.estimated:
             amount = f"~{amount}"
         return f"{amount} + {self.unpriced} unpriced" if self.unpriced else amount
@@ -89,7 +91,7 @@ class Cost:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe form; `usd` is a string so that no reader makes a float of it."""
         return {
-            "usd": str(self.usd),
+            "usd": f"{self.usd:f}",
             "nanodollars": self.nanodollars,
             "unpriced": self.unpriced,
             "estimated": self.estimated,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,9 @@ _RUN_COLUMNS = (
     "id, parent_id, root_id, name, host, started_at, ended_at, outcome, "
     'customer, "user", project, session, tags'
 )
+_PAGE = 2_000
+_FOREVER = 2**63 - 1
+
 _ENTRY_COLUMNS = ", ".join(f'"{name}"' for name in READING)
 _TREE = (
     "WITH RECURSIVE tree (id) AS (SELECT ? UNION "
@@ -131,6 +134,33 @@ class Reading:
             (run_id,),
         )
         return [decode(row) for row in rows]
+
+    def entries_between(
+        self, since: int | None = None, until: int | None = None
+    ) -> Iterator[RequestUsage]:
+        """Yield the entries of all runs that were sent in a period, of every status.
+
+        They come in the order in which they were held. Those are read a few thousand at a time:
+        what is written meanwhile may be among them.
+
+        Args:
+            since: the first moment, in nanoseconds; None for the beginning.
+            until: the first moment after; None for no end.
+        """
+        begin = -_FOREVER if since is None else since
+        end = _FOREVER if until is None else until
+        last = 0
+        while True:
+            rows = self._store.query(
+                f"SELECT number, {_ENTRY_COLUMNS} FROM entries "  # noqa: S608
+                "WHERE number > ? AND started_at >= ? AND started_at < ? ORDER BY number LIMIT ?",
+                (last, begin, end, _PAGE),
+            )
+            for _, *row in rows:
+                yield decode(row)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
 
     def entry(self, entry_id: str) -> RequestUsage:
         """Return the entry of this id.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tallystick.errors import NotFound
 from tallystick.ledger import Ledger, RunRow
 from tallystick.report.listing import RunSummary, shortest_ids, summarise
-from tallystick.report.period import Period, sent_at
+from tallystick.report.period import Period
 from tallystick.report.waterfall import Waterfall, waterfall
 from tallystick.usage import RequestUsage
 
@@ -20,15 +20,8 @@ seconds: a run that began longer before another than this cannot begin like it."
 
 
 def entries_within(ledger: Ledger, period: Period) -> Iterator[RequestUsage]:
-    """Yield every entry that was sent in a period, of every status; those of one run at a time.
-
-    A request may be sent after its run has ended, so no run is passed over by its own times.
-    """
-    always = period.since is None and period.until is None
-    for run in ledger.runs():
-        for entry in ledger.entries(run.id, children=False):
-            if always or period.holds(sent_at(entry)):
-                yield entry
+    """Yield every entry that was sent in a period, of every status."""
+    return ledger.entries_between(period.since, period.until)
 
 
 def top_run_names(ledger: Ledger) -> dict[str, str]:
