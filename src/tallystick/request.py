@@ -398,12 +398,21 @@ class Request:
 
     async def start(self) -> None:
         """Tell the hooks, which may refuse, and hold the request."""
-        await self.run.emit("on_llm_start", self)
+        try:
+            await self.run.emit("on_llm_start", self)
+        except BaseException:
+            # Nothing was held and nothing is sent.
+            self.ended = True
+            raise
         await self.hold_async()
 
     def start_sync(self) -> None:
         """`start` from plain code."""
-        self.run.emit_sync("on_llm_start", self)
+        try:
+            self.run.emit_sync("on_llm_start", self)
+        except BaseException:
+            self.ended = True
+            raise
         self.hold()
 
     async def announce(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -25,6 +25,9 @@ _attribution: ContextVar[Attribution] = ContextVar(
 )
 
 RunOutcome = Literal["completed", "failed", "cancelled"]
+
+PATIENCE_SECONDS = 1.0
+"""How long the end of a run waits for the ledger to have written it."""
 
 Event = Literal[
     "on_run_start",
@@ -201,8 +204,12 @@ class Run:
         """`close`, wait for the ledger, and tell the hooks."""
         kept = self.close(outcome)
         if kept is not None:
-            if self.parent is None:
-                await asyncio.wait([asyncio.wrap_future(kept)])
+            if self.parent is None and outcome != "cancelled":
+                # Nobody should wait for a slow disk longer than it is worth: it will be written.
+                waiting = asyncio.wrap_future(kept)
+                done, _ = await asyncio.wait([waiting], timeout=PATIENCE_SECONDS)
+                if done and not waiting.cancelled():
+                    waiting.exception()
             await self.emit("on_run_end")
 
     @property
@@ -266,6 +273,10 @@ class Run:
     def usages(self) -> list[Usage]:
         """Return the run's usage, and those that count what it uses too."""
         return [self.usage, *self._mirrors]
+
+    def has_counted(self, entry_id: str) -> bool:
+        """Whether the request of this id is in the run's usage already."""
+        return self.usage.has(entry_id)
 
     def has_seen(self, response_id: str) -> bool:
         """Whether a request of this run had that response already."""
@@ -333,7 +344,12 @@ class Run:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(hook())
+            # A loop of its own, beside the one that the thread may keep for other things.
+            loop = asyncio.new_event_loop()
+            try:
+                loop.run_until_complete(hook())
+            finally:
+                loop.close()
         else:
             task = loop.create_task(hook())
             self._tasks.add(task)
@@ -359,7 +375,5 @@ def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
 
 
 def _wait(future: Future[Any]) -> None:
-    try:
-        future.result()
-    except Exception:  # noqa: BLE001 - counted by the callback that watches it
-        return
+    # A failure is counted by the callback that watches the future.
+    wait([future], timeout=PATIENCE_SECONDS)

@@ -493,6 +493,19 @@ class RequestUsage:
             return Cost(unpriced=1)
         return Cost(self.cost_nanodollars, estimated=int(self.cost_estimated))
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The counts that the provider did not say, of those that the Agents SDK has."""
+        record = self.record
+        return tuple(
+            name for name in ("input_tokens", "output_tokens") if record[name] is None
+        ) + tuple(
+            name
+            for details, names in _EXPECTED_DETAILS
+            for name in names
+            if name not in record[details]
+        )
+
     def get(self, name: str) -> Any:
         """Return a field or a tag by its name, or None."""
         if name in RequestFields.__annotations__ or name in _TOKEN_FIELDS:
@@ -712,6 +725,10 @@ class Usage:
         self._kept += kept
         if lazy:
             self._lazy = True
+
+    def has(self, entry_id: str) -> bool:
+        """Whether an entry of this id is here."""
+        return entry_id in self._ids
 
     def append(self, entry: RequestUsage) -> bool:
         """Count one request, unless its id is here already; say whether it was new."""
@@ -978,13 +995,8 @@ class _Summary:
             self.cost_estimated += bool(record.get("cost_estimated"))
         self.in_doubt += record.get("status") == "in_doubt"
         self.estimated += bool(record.get("estimated"))
-        for name in ("input_tokens", "output_tokens"):
-            if record[name] is None:
-                self.unknown[name] = self.unknown.get(name, 0) + 1
-        for details, names in _EXPECTED_DETAILS:
-            for name in names:
-                if name not in record[details]:
-                    self.unknown[name] = self.unknown.get(name, 0) + 1
+        for name in entry.unknown:
+            self.unknown[name] = self.unknown.get(name, 0) + 1
         for name, number in record.get("tool_requests", {}).items():
             self.tool_requests[name] = self.tool_requests.get(name, 0) + number
 

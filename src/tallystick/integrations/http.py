@@ -35,6 +35,9 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S10
 class Call(Protocol):
     """A host's call of a model, on whose behalf HTTP requests leave."""
 
+    run: Run
+    over: bool
+
     def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
         """Return the request to count an attempt as, and whether it is held already."""
         ...
@@ -223,6 +226,8 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
     if api is None:
         return None
     call = call_of.get()
+    if call is not None and call.over:
+        call = None
     run = current_run()
     if call is None and run is None and recorder is None:
         return None

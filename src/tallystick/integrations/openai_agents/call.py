@@ -1,0 +1,182 @@
+"""`ModelCall`: one call of a model by the host, and the attempts that it makes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import agents
+from agents import usage as agents_usage
+from agents.models.fake_id import FAKE_RESPONSES_ID
+from agents.tracing import get_current_span
+from agents.tracing.span_data import TurnSpanData
+
+from tallystick.integrations import http
+from tallystick.integrations.openai_agents.usage import HostUsage, counts_of, readings_of
+from tallystick.request import Recorder, Request, tokens_in
+from tallystick.run import Run, current_run
+from tallystick.usage import Usage
+from tallystick.wire import Reading, provider_of
+
+HOST = "openai-agents"
+
+
+class ModelCall:
+    """One call of a model by the host: the attempts it makes, and whose they are."""
+
+    def __init__(self, recorder: Recorder, model: Any, agent: str | None) -> None:
+        run = current_run()
+        turn, spanned = _turn()
+        self.agent = agent or spanned
+        self._own_run: Run | None = None
+        if run is None:
+            run = self._own_run = Run(recorder, self.agent or "model", host=HOST).start()
+        self.run = run
+        self.over = False
+        """Whether the model has returned. A task that it left behind is not of this call."""
+        self._about: dict[str, Any] = {"agent": self.agent, "turn": turn}
+        self._model = model
+        self.requests: list[Request] = []
+        self._held: Request | None = None
+        """The request that was held before the model was called, until an attempt takes it."""
+
+    async def begin(self, asked: Any) -> None:
+        """Hold a request before the model is called, unless HTTP is sure to see it leave."""
+        if not http.sees(http_client(self._model)):
+            self._held = self._request(body=_body_of(asked))
+            await self._held.start()
+
+    def _request(self, **about: Any) -> Request:
+        known = {"provider": _provider(self._model), "model": _name(self._model), **self._about}
+        request = Request(self.run, **{**known, **about})
+        self.requests.append(request)
+        return request
+
+    def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
+        """Return the request to count an HTTP attempt as, and whether it is held already."""
+        held, self._held = self._held, None
+        if held is None or held.ended:
+            return self._request(**about), False
+        held.provider = about["provider"]
+        held.model = about["model"] or held.model
+        held.max_output_tokens = about["max_output_tokens"]
+        held.body_tokens = tokens_in(about["body"])
+        return held, True
+
+    def complete(self, response: Any) -> None:
+        """The model has answered: count what HTTP did not see."""
+        if self._held is not None:
+            self._settle_by(response, self._held)
+        elif not self.requests:
+            # It was to be seen on HTTP, and has another way out, as a client of a test has.
+            request = self._request()
+            request.hold()
+            self._settle_by(response, request)
+        self.give_up("response_not_read", "completed")
+
+    def _settle_by(self, response: Any, request: Request) -> None:
+        """Count a call that was not seen on HTTP by the response of its model."""
+        usage = _usage_of(response)
+        if usage is None:
+            request.settle(response)
+            return
+        if isinstance(usage, Usage) and any(
+            entry.id is not None and self.run.has_counted(entry.id)
+            for entry in usage.request_usage_entries
+        ):
+            # The model ran agents of its own, and gives back what they have been counted for.
+            request.release("counted_inside")
+            return
+        if usage.requests == 0 and counts_of(usage) == (0, 0, 0):
+            # The model says that it made no request: a fake, or an answer from its own cache.
+            request.release("no_request_made")
+            return
+        first, *others = readings_of(usage)
+        if counts_of(usage) == (0, 0, 0):
+            # The Agents SDK writes zeros where the provider said nothing.
+            first.input_tokens = first.output_tokens = first.total_tokens = None
+            first.text_bytes = len(str(response.output).encode("utf-8", "surrogatepass"))
+        response_id = getattr(response, "response_id", None) or getattr(response, "id", None)
+        first.response_id = None if response_id == FAKE_RESPONSES_ID else response_id
+        request.settle(first)
+        for other in others:
+            extra = self._request()
+            extra.hold()
+            extra.settle(other)
+
+    def fail(self, error: BaseException, seen: Reading | None = None) -> None:
+        """The call broke off: end whatever has not ended by itself."""
+        for request in self.requests:
+            if not request.ended:
+                request.fail(error, seen)
+
+    def give_up(self, why: str, outcome: Any = "error") -> None:
+        """Put in doubt whatever has not ended."""
+        for request in self.requests:
+            if not request.ended:
+                request.doubt(outcome=outcome, error_type=why)
+
+    async def announce(self) -> None:
+        """Tell the hooks of every attempt that ended, and close a run of the call's own."""
+        self.over = True
+        for request in self.requests:
+            await request.announce()
+        if self._own_run is not None:
+            await self._own_run.finish("completed")
+
+    def expect(self, response_usage: Any, *, same: bool) -> None:
+        """Tell the usages that the host may add to that this response has been counted."""
+        for usage in self.run.usages():
+            if isinstance(usage, HostUsage):
+                usage.expect(response_usage, same=same)
+
+
+def _usage_of(response: Any) -> Any:
+    """Return the usage of a model's response in the SDK's own class, or None without one.
+
+    A streamed response has the provider's usage block, to which an adapter may have attached
+    what it stands for; the SDK's own conversion reads that.
+    """
+    usage = getattr(response, "usage", None)
+    if usage is None or isinstance(usage, agents.Usage):
+        return usage
+    convert = getattr(agents_usage, "_response_usage_to_usage", None)
+    if convert is None or (type(usage).__module__.startswith("openai.") and not vars(usage)):
+        return None
+    return convert(usage)
+
+
+def _turn() -> tuple[int | None, str | None]:
+    """Return the turn and the agent that the SDK's current span names."""
+    span: Any = get_current_span()
+    data = getattr(span, "span_data", None)
+    if isinstance(data, TurnSpanData):
+        return data.turn, data.agent_name
+    return None, None
+
+
+def http_client(model: Any) -> Any:
+    """Return the HTTP client that a model sends with, or None if it is not known to have one."""
+    client = getattr(model, "_client", None)
+    if client is None or "WS" in type(model).__name__:
+        return None
+    inner = getattr(client, "_client", None)
+    return inner if hasattr(inner, "send") else None
+
+
+def _provider(model: Any) -> str | None:
+    url = getattr(getattr(model, "_client", None), "base_url", None)
+    return None if url is None else provider_of(str(url), None)
+
+
+def _name(model: Any) -> str | None:
+    name = getattr(model, "model", None)
+    return name if isinstance(name, str) else None
+
+
+def _body_of(asked: Any) -> bytes | None:
+    """Return about what will be sent, to estimate its size; None for what is no JSON."""
+    try:
+        return json.dumps(asked, default=str).encode()
+    except (TypeError, ValueError, RecursionError):
+        return None
