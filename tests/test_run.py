@@ -341,6 +341,22 @@ async def test_hooks_in_async_code(tally):
     assert hooks.events == EVENTS
 
 
+def test_an_async_hook_in_plain_code_leaves_the_threads_loop_alone(tally):
+    """The thread may keep a loop for a host's own runs; a hook runs on another."""
+
+    def inside():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        with tally.run("r", hooks=Hooks()) as run:
+            _ask(run)
+        kept = asyncio.get_event_loop_policy().get_event_loop()
+        loop.close()
+        return kept is loop
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result()
+
+
 def test_a_hook_can_refuse_a_request_before_it_is_sent(tally):
     def refuse(run, request):
         raise PermissionError("no")
