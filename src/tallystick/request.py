@@ -82,6 +82,16 @@ class Recorder:
         self._seen: set[str] = set()
         self._lock = threading.Lock()
         self._typical_output: dict[str | None, int] = {}
+        self._warmed = False
+
+    def warm(self) -> None:
+        """Load the prices beside the first run, so that its first request need not wait for them.
+
+        Loading takes a moment, in which an event loop would stand still.
+        """
+        if not self._warmed:
+            self._warmed = True
+            threading.Thread(target=self.prices.warm, name="tallystick-prices").start()
 
     def fault(self, doing: str, error: BaseException) -> None:
         """Count a fault of our own, log it the first time, and let the user's run go on."""
@@ -127,7 +137,7 @@ class Recorder:
 
     def learn(self, entry: RequestUsage) -> None:
         """Remember how long this model's answers are, for the estimates of later ones."""
-        if entry.output_tokens:
+        if entry.output_tokens and entry.model is not None:
             before = self._typical_output.get(entry.model, entry.output_tokens)
             self._typical_output[entry.model] = (3 * before + entry.output_tokens) // 4
 

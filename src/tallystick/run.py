@@ -109,6 +109,7 @@ class Run:
         if self._started:
             return self
         self._started = True
+        self.recorder.warm()
         self.parent = _run.get()
         if self.parent is not None:
             # One lock for a tree, so that a request is counted in a run and its ancestors at once.

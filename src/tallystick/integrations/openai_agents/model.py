@@ -218,9 +218,10 @@ def patch_chat() -> Any:
 
 
 def _refuses_usage(error: Exception) -> bool:
-    status = getattr(error, "status_code", None)
+    if getattr(error, "status_code", None) not in {400, 422}:
+        return False
     text = str(error)
-    return status in {400, 422} and ("stream_options" in text or "include_usage" in text)
+    return "stream_options" in text or "include_usage" in text
 
 
 def _input_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
