@@ -14,6 +14,8 @@ LAYERS = (
     "errors",
     "money",
     "clock",
+    "counts",
+    "request_usage",
     "usage",
     "attribution",
     "wire",
