@@ -4,6 +4,8 @@ import asyncio
 import contextvars
 import logging
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 import tallystick
 from tallystick import Clock, Usage
 from tallystick.errors import LedgerError, LedgerTooNew, LedgerUnavailable, NotALedger
+from tallystick.wire import Reading
 
 ANSWER = {
     "id": "resp_1",
@@ -288,6 +291,38 @@ def test_a_response_that_says_nothing_is_in_doubt(tally, response):
         _ask(run, response)
     (entry,) = run.usage.request_usage_entries
     assert (entry.status, entry.estimated) == ("in_doubt", True)
+
+
+def test_another_model_inside_a_request_has_an_entry_of_its_own(tally):
+    """Its tokens have another price, so they are not in the counts of the first."""
+    inside = Reading(model="gpt-image-1", input_tokens=5, output_tokens=7)
+    with tally.run("r") as run:
+        with run.request(model="gpt-5", provider="openai", agent="A") as request:
+            request.settle(Reading(model="gpt-5", input_tokens=1, output_tokens=2, others=[inside]))
+    first, second = run.usage.request_usage_entries
+    assert (first.model, first.input_tokens) == ("gpt-5", 1)
+    assert (second.model, second.output_tokens, second.agent) == ("gpt-image-1", 7, "A")
+    assert list(second.anomalies) == [f"inside: {first.id}"]
+    assert tally.usage(run) == run.usage
+
+
+def test_a_process_that_dies_leaves_its_estimate(tmp_path):
+    """What is held has the counts that it may come to, and is in doubt when nobody ends it."""
+    program = (
+        "import os, tallystick\n"
+        f"tally = tallystick.open({str(tmp_path / 'x.db')!r})\n"
+        "run = tally.run('r').__enter__()\n"
+        "request = run.request(model='gpt-5', provider='openai', max_output_tokens=40)\n"
+        "request.__enter__()\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    with tallystick.open(tmp_path / "x.db", on_fault="raise") as tally:
+        (row,) = tally.ledger.runs()
+        assert row.outcome == "interrupted"
+        (entry,) = tally.ledger.entries(row.id)
+        assert (entry.status, entry.estimated, entry.output_tokens) == ("in_doubt", True, 40)
+        assert tally.ledger.verify().ok
 
 
 def test_estimates_learn_from_the_models_earlier_answers(tally):
