@@ -129,6 +129,15 @@ def _demo_ledger() -> Path:
     return folder / "demo.db"
 
 
+async def _others_end() -> None:
+    """Let a streamed run that was broken off end before the ledger is closed."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=2)
+
+
 async def _demonstrate(
     url: str, model: str | None, screen: Screen, *, testing: bool
 ) -> tuple[Demonstration, Waterfall]:
@@ -149,6 +158,9 @@ async def _demonstrate(
                 tally.track("openai-agents")
                 try:
                     result = await demonstrate(tally, source, screen)
+                except BaseException:
+                    await _others_end()
+                    raise
                 finally:
                     tally.untrack("openai-agents")
                 return result, waterfall_of(tally.ledger, tally.ledger.run(result.run_id))
