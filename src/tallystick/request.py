@@ -83,6 +83,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._typical_output: dict[str | None, int] = {}
         self._warmed = False
+        self._kept: set[str | None] = {None}
 
     def warm(self) -> None:
         """Load the prices beside the first run, so that its first request need not wait for them.
@@ -128,12 +129,24 @@ class Recorder:
         """Return the entry with its price, or with the reason why it has none."""
         try:
             price = self.prices.quote(entry).fields()
+            if price["price_book"] not in self._kept:
+                self._keep_books(price["price_book"])
             if entry.estimated and price["cost_nanodollars"] is not None:
                 price["cost_estimated"] = True
             return entry.with_known(price)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a price, count the request
             self.fault("pricing a request", error)
             return entry.with_known({"price_reason": f"the price engine failed: {error}"})
+
+    def _keep_books(self, price_book: str) -> None:
+        """Have the ledger keep the books that a price names, once for each in this process."""
+        self._kept.add(price_book)
+        if self.ledger is None:
+            return
+        for name, content in self.prices.contents(price_book):
+            if name == price_book or name not in self._kept:
+                self._kept.add(name)
+                self.watch("keeping a price book", self.ledger.keep_book(name, content))
 
     def learn(self, entry: RequestUsage) -> None:
         """Remember how long this model's answers are, for the estimates of later ones."""

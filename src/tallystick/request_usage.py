@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from importlib import import_module
 from typing import (
+    TYPE_CHECKING,
     Any,
     Generic,
     Literal,
@@ -28,6 +30,9 @@ from tallystick.counts import (
     shown,
 )
 from tallystick.money import Cost
+
+if TYPE_CHECKING:
+    from tallystick.pricing import Prices, Quote
 
 T = TypeVar("T")
 
@@ -313,6 +318,20 @@ class RequestUsage:
             for name in names
             if name not in record[details]
         )
+
+    def explain(self, prices: Prices | None = None) -> Quote:
+        """Return the quote behind the cost, with its line items; see `pricing.explain`.
+
+        Args:
+            prices: what to price by; None for the default configuration.
+
+        Raises:
+            ConfigError: the default configuration cannot be used.
+        """
+        # Bound by name when it is called, because a usage stands above the prices: this is a
+        # convenience for who holds one, and nothing here depends on what it gives.
+        quote: Quote = import_module("tallystick.pricing").explain(self, prices)
+        return quote
 
     def get(self, name: str) -> Any:
         """Return a field or a tag by its name, or None."""

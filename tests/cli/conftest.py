@@ -173,3 +173,12 @@ def tallystick(environment, tmp_path, monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def closed_ledger_file(tmp_path):
+    """The file of such a ledger that nobody has open: what was held is in doubt."""
+    path = tmp_path / "closed.db"
+    with open_ledger(path, clock=Clock()) as ledger:
+        fill(ledger)
+    return path

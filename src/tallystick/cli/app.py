@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from tallystick import __version__
+from tallystick.cli import price as price_file
+from tallystick.cli import prices as prices_file
 from tallystick.cli import report as report_file
+from tallystick.cli import reprice as reprice_file
 from tallystick.cli import runs as runs_file
 from tallystick.cli import show as show_file
 from tallystick.cli import verify as verify_file
@@ -46,6 +49,9 @@ app = typer.Typer(
 app.command("runs", epilog=runs_file.EXAMPLES)(runs_file.runs)
 app.command("show", epilog=show_file.EXAMPLES)(show_file.show)
 app.command("report", epilog=report_file.EXAMPLES)(report_file.report)
+app.command("price", epilog=price_file.EXAMPLES)(price_file.price)
+app.command("prices", epilog=prices_file.EXAMPLES)(prices_file.prices)
+app.command("reprice", epilog=reprice_file.EXAMPLES)(reprice_file.reprice)
 app.command("verify", epilog=verify_file.EXAMPLES)(verify_file.verify)
 
 

@@ -11,6 +11,8 @@ class Exit(IntEnum):
     OK = 0
     DISAGREES = 1
     """Figures disagree: those of the ledger with each other, or the demo's with the server's."""
+    UNPRICED = 1
+    """The request has no price."""
     FAILED = 1
     """Anything else that could not be done."""
     USAGE = 2

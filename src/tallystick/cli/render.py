@@ -118,6 +118,9 @@ def report(console: Console, value: Report) -> None:
     heading: list[Cell] = [Text("total"), *(Text() for _ in value.keys[1:])]
     drawing = draw(console, columns, rows, total=[*heading, *figures(total)])
     words.explain(console, drawing.figures)
+    if value.repriced:
+        verb = "request was" if value.repriced == 1 else "requests were"
+        words.prose(console, f"{value.repriced:,} {verb} repriced.", style=cells.DIM)
     words.left_out(console, drawing.left_out)
 
 
@@ -222,6 +225,9 @@ def requests(console: Console, value: Waterfall) -> str:
 def verification(console: Console, value: Verification, url: str) -> None:
     """Print whether a ledger agrees with itself, and every problem if it does not."""
     checked = f"{value.runs:,} runs, {value.entries:,} entries, {value.counts:,} totals"
+    if value.adjustments:
+        noun = "adjustment" if value.adjustments == 1 else "adjustments"
+        checked += f", {value.adjustments:,} {noun}"
     for problem in value.problems:
         print_line(console, Text.assemble(("problem  ", cells.BAD), shown(problem)))
     for note in value.notes:

@@ -59,7 +59,8 @@ def report(
     period = read_period(since, until)
     with open_for_reading(context, ledger) as opened:
         names = top_run_names(opened) if Key("run") in keys else {}
-        value = group(entries_within(opened, period), keys, names)
+        repriced = opened.repriced_between(period.since, period.until)
+        value = group(entries_within(opened, period), keys, names, repriced=repriced)
         url = opened.url
     if as_json:
         moments = {"since": period.since, "until": period.until}

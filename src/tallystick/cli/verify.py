@@ -33,6 +33,8 @@ def verify(
                 "runs": found.runs,
                 "entries": found.entries,
                 "totals": found.counts,
+                "adjustments": found.adjustments,
+                "books": found.books,
                 "problems": list(found.problems),
                 "notes": list(found.notes),
             }

@@ -74,6 +74,7 @@ _KINDS = {
     "cost_estimated": "cost estimated",
     "estimated": "estimated",
     "anomaly": "impossible figure left out",
+    "repriced": "repriced",
 }
 
 

@@ -8,21 +8,24 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Self
 
 from tallystick.clock import Clock
 from tallystick.errors import LedgerError, LedgerUnavailable
+from tallystick.ledger.adjustment import Adjustment, packed
 from tallystick.ledger.location import locate
 from tallystick.ledger.reading import Reading
 from tallystick.ledger.sqlite import Durability
 from tallystick.ledger.sqlite_store import SqliteStore
 from tallystick.ledger.store import (
     Abandon,
+    Adjust,
     CloseRun,
     Finish,
     Hold,
+    KeepBook,
     OpenRun,
     RunOutcome,
     RunRow,
@@ -96,6 +99,7 @@ class Ledger(Reading):
         """Be a ledger to which this process has written nothing."""
         self._closing = threading.Lock()
         self._wrote = False
+        self._keeping: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         return self
@@ -190,6 +194,49 @@ class Ledger(Reading):
         now = self._clock.now()
         return self._writer.submit(Finish(entry, raw_usage, duration_ns, now, missing), soon=False)
 
+    def keep_book(self, name: str, content: Callable[[], bytes]) -> Future[bool]:
+        """Keep what prices are made from, so that whoever reads an entry finds its book.
+
+        Reading and compressing a book takes some 30 ms, so a thread of its own does it, and only
+        where the ledger does not hold the book yet. `flush` and `close` wait for it.
+
+        Args:
+            name: the book's hash, or the name of a configuration file with its hash.
+            content: gives the content.
+        """
+        future: Future[bool] = Future()
+        future.set_running_or_notify_cancel()
+
+        def keep() -> None:
+            try:
+                found = self.query("SELECT 1 FROM books WHERE hash = ?", name)
+                if found:
+                    future.set_result(False)
+                    return
+                self._begin_to_write()
+                operation = KeepBook(name, packed(content()), self._clock.now())
+                future.set_result(self._writer.submit(operation).result())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the future's
+                future.set_exception(error)
+
+        thread = threading.Thread(target=keep, name="tallystick-ledger-books")
+        with self._closing:
+            closed = self._closed
+            if not closed:
+                thread.start()
+                self._keeping.append(thread)
+        return _failed(LedgerUnavailable(f"{self.url} is closed")) if closed else future
+
+    def adjust(self, adjustments: Sequence[Adjustment]) -> Future[int]:
+        """Append prices made later, in one transaction; return how many there were to append.
+
+        Left out is what changes nothing: where the entry has that price already, has by now
+        another status than the adjustment is for, or was adjusted in the same batch. So doing it
+        again appends nothing. The entries stay as they are.
+        """
+        self._begin_to_write()
+        return self._writer.submit(Adjust(tuple(adjustments)))
+
     def recover(self) -> int:
         """Put in doubt what ended processes left held, and end the runs that they left open.
 
@@ -211,7 +258,14 @@ class Ledger(Reading):
         Raises:
             LedgerUnavailable: that took longer than `timeout` seconds.
         """
+        self._keep_books(timeout)
         self._writer.flush(timeout)
+
+    def _keep_books(self, timeout: float | None = None) -> None:
+        """Wait until no book is being kept any more."""
+        for thread in self._keeping:
+            thread.join(timeout)
+        self._keeping = [thread for thread in self._keeping if thread.is_alive()]
 
     def close(self) -> None:
         """Write what is asked, and let go of the ledger. Closing it again does nothing.
@@ -223,6 +277,7 @@ class Ledger(Reading):
             if self._closed:
                 return
             self._closed = True
+            self._keep_books()
             _open_ledgers.discard(self)
             if self._wrote:
                 self._writer.submit(Abandon((self._store.process_id,), self._clock.now()))

@@ -11,8 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from tallystick.errors import LedgerError
+from tallystick.ledger.adjustment import Adjustment
 from tallystick.ledger.entry import CHANGING, encode, encode_raw_usage, started_moment, storable
-from tallystick.ledger.store import Abandon, CloseRun, Finish, Hold, OpenRun, Operation, RunRow
+from tallystick.ledger.store import (
+    Abandon,
+    Adjust,
+    CloseRun,
+    Finish,
+    Hold,
+    KeepBook,
+    OpenRun,
+    Operation,
+    RunRow,
+)
 
 
 class Cursor(Protocol):
@@ -58,11 +69,27 @@ _ABANDON_ENTRIES = (
     "WHERE status = 'held' AND process_id = ?"
 )
 _ABANDON_RUNS = "UPDATE runs SET outcome = 'interrupted' WHERE outcome IS NULL AND process_id = ?"
+_KEEP_BOOK = (
+    "INSERT INTO books (hash, content, kept_at) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING"
+)
+# What the price was before is read in the same transaction and not given, so that adjustments
+# make a chain whoever appends them.
+_OWN_PRICE = "SELECT cost_nanodollars, cost_estimated FROM entries WHERE id = ? AND status = ?"
+_ADJUSTED_PRICE = (
+    "SELECT cost_nanodollars, cost_estimated FROM adjustments WHERE entry_id = ? AND status = ? "
+    "ORDER BY number DESC LIMIT 1"
+)
+_ADJUST = (
+    "INSERT INTO adjustments (entry_id, status, book, rule, reason, cost_nanodollars, "
+    "cost_estimated, previous_nanodollars, batch, made_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (entry_id, status, batch) DO NOTHING"
+)
+_OF_THE_PRICE = Adjustment._fields.index("batch")
 _END_PROCESS = "UPDATE processes SET ended_at = ? WHERE id = ? AND ended_at IS NULL"
 
 
-def apply(execute: Execute, operation: Operation, process_id: str, *, again: bool) -> bool:
-    """Do one operation for this process; return whether it changed anything.
+def apply(execute: Execute, operation: Operation, process_id: str, *, again: bool) -> int:
+    """Do one operation for this process; return whether, or how much, it changed.
 
     Args:
         execute: runs one statement in the transaction that the caller has begun.
@@ -84,6 +111,11 @@ def apply(execute: Execute, operation: Operation, process_id: str, *, again: boo
             return _close_run(execute, operation, process_id) or again
         case Abandon():
             return _abandon(execute, operation)
+        case KeepBook():
+            row = (operation.hash, operation.content, operation.kept_at)
+            return execute(_KEEP_BOOK, row).rowcount == 1 or again
+        case Adjust():
+            return _adjust(execute, operation)
 
 
 def _open_run(execute: Execute, run: RunRow, process_id: str) -> bool:
@@ -181,6 +213,34 @@ def _abandon(execute: Execute, operation: Abandon) -> bool:
         changed += execute(_ABANDON_RUNS, (process_id,)).rowcount
         execute(_END_PROCESS, (operation.finished_at, process_id))
     return changed > 0
+
+
+def _adjust(execute: Execute, operation: Adjust) -> int:
+    execute("SAVEPOINT adjust", ())
+    appended = 0
+    try:
+        for made in operation.adjustments:
+            key = (made.entry_id, made.status)
+            own = execute(_OWN_PRICE, key).fetchone()
+            if own is None:
+                continue
+            now = execute(_ADJUSTED_PRICE, key).fetchone() or own
+            if _same_price(made, *now):
+                continue
+            values = (*made[:_OF_THE_PRICE], now[0], made.batch, made.made_at)
+            appended += _run(execute, _ADJUST, values).rowcount
+    except BaseException:
+        execute("ROLLBACK TO adjust", ())
+        raise
+    finally:
+        execute("RELEASE adjust", ())
+    return appended
+
+
+def _same_price(made: Adjustment, amount: int | None, estimated: int | None) -> bool:
+    if made.cost_nanodollars != amount:
+        return False
+    return amount is None or made.cost_estimated == bool(estimated)
 
 
 def _run(execute: Execute, sql: str, values: Sequence[Any]) -> Cursor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tallystick.attribution import Attribution
 from tallystick.errors import NotFound
+from tallystick.ledger.adjustment import COLUMNS, Adjustment, unpacked
 from tallystick.ledger.entry import READING, decode
 from tallystick.ledger.store import TOTAL_COLUMNS, RunRow, RunTotals, Store
 from tallystick.ledger.verify import Verification, verify
@@ -29,8 +30,18 @@ _TREE = (
 )
 
 
+_ADJUSTMENT_COLUMNS = ", ".join(f"adjustments.{name}" for name in COLUMNS)
+
+
 class Reading:
-    """The part of a `Ledger` that reads. It never waits for those who write."""
+    """The part of a `Ledger` that reads. It never waits for those who write.
+
+    Entries are given as they were written, and `usage` and `totals` are sums of those: a settled
+    entry never changes, and both equal what the run showed while it ran. With ``adjusted=True``
+    the price of each entry is that of its newest adjustment where it has one. The view
+    `adjusted_entries` says so in one place, for every reader and for what appends adjustments;
+    reports ask for it, because they say what a request costs by what is known today.
+    """
 
     _store: Store
 
@@ -116,12 +127,15 @@ class Reading:
         )
         return [_run(row) for row in rows]
 
-    def entries(self, run_id: str, *, children: bool = True) -> list[RequestUsage]:
+    def entries(
+        self, run_id: str, *, children: bool = True, adjusted: bool = False
+    ) -> list[RequestUsage]:
         """Return the entries of a run in order of their start, of every status.
 
         Args:
             run_id: the run's whole id.
             children: also the entries of the runs inside it, at every depth.
+            adjusted: with the prices that they have by now.
 
         Raises:
             NotFound: there is no such run.
@@ -129,14 +143,14 @@ class Reading:
         self.run(run_id)
         tree, where = (_TREE, "run_id IN (SELECT id FROM tree)") if children else ("", "run_id = ?")
         rows = self._store.query(
-            f"{tree}SELECT {_ENTRY_COLUMNS} FROM entries WHERE {where} "  # noqa: S608
+            f"{tree}SELECT {_ENTRY_COLUMNS} FROM {_table(adjusted)} WHERE {where} "  # noqa: S608
             "ORDER BY started_at, number",
             (run_id,),
         )
         return [decode(row) for row in rows]
 
     def entries_between(
-        self, since: int | None = None, until: int | None = None
+        self, since: int | None = None, until: int | None = None, *, adjusted: bool = False
     ) -> Iterator[RequestUsage]:
         """Yield the entries of all runs that were sent in a period, of every status.
 
@@ -146,13 +160,14 @@ class Reading:
         Args:
             since: the first moment, in nanoseconds; None for the beginning.
             until: the first moment after; None for no end.
+            adjusted: with the prices that they have by now.
         """
         begin = -_FOREVER if since is None else since
         end = _FOREVER if until is None else until
         last = 0
         while True:
             rows = self._store.query(
-                f"SELECT number, {_ENTRY_COLUMNS} FROM entries "  # noqa: S608
+                f"SELECT number, {_ENTRY_COLUMNS} FROM {_table(adjusted)} "  # noqa: S608
                 "WHERE number > ? AND started_at >= ? AND started_at < ? ORDER BY number LIMIT ?",
                 (last, begin, end, _PAGE),
             )
@@ -175,6 +190,63 @@ class Reading:
         if not rows:
             raise NotFound(f"{self.url} holds no entry {entry_id!r}")
         return decode(rows[0])
+
+    def count_between(self, since: int | None = None, until: int | None = None) -> int:
+        """Return how many entries of every status were sent in a period."""
+        begin = -_FOREVER if since is None else since
+        end = _FOREVER if until is None else until
+        ((number,),) = self._store.query(
+            "SELECT count(*) FROM entries WHERE started_at >= ? AND started_at < ?", (begin, end)
+        )
+        return int(number)
+
+    def repriced_between(self, since: int | None = None, until: int | None = None) -> int:
+        """Return how many entries that were sent in a period have a price made later."""
+        begin = -_FOREVER if since is None else since
+        end = _FOREVER if until is None else until
+        ((number,),) = self._store.query(
+            "SELECT count(DISTINCT entry_id) FROM adjustments JOIN entries ON entries.id = "
+            "adjustments.entry_id AND entries.status = adjustments.status "
+            "WHERE started_at >= ? AND started_at < ?",
+            (begin, end),
+        )
+        return int(number)
+
+    def adjustments(
+        self, entry_id: str | None = None, *, run_id: str | None = None, since: int | None = None
+    ) -> list[Adjustment]:
+        """Return prices made later, oldest first; also those that count no more.
+
+        Args:
+            entry_id: only those of this entry.
+            run_id: only those of entries of this run and of the runs inside it.
+            since: only those made at this nanosecond or later.
+        """
+        conditions, values = ["made_at >= ?"], [-_FOREVER if since is None else since]
+        tree, named = "", []
+        if entry_id is not None:
+            conditions.append("entry_id = ?")
+            named.append(entry_id)
+        if run_id is not None:
+            tree = _TREE
+            conditions.append(
+                "entry_id IN (SELECT id FROM entries WHERE run_id IN (SELECT id FROM tree))"
+            )
+        rows = self._store.query(
+            f"{tree}SELECT {_ADJUSTMENT_COLUMNS} FROM adjustments "  # noqa: S608
+            f"WHERE {' AND '.join(conditions)} ORDER BY number",
+            (*(() if run_id is None else (run_id,)), *values, *named),
+        )
+        return [Adjustment(*row)._replace(cost_estimated=bool(row[6])) for row in rows]
+
+    def book(self, name: str) -> bytes | None:
+        """Return the content of a book that entries name, or None where it is not kept.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        rows = self._store.query("SELECT content FROM books WHERE hash = ?", (name,))
+        return unpacked(rows[0][0]) if rows else None
 
     def raw_usage(self, entry_id: str) -> Mapping[str, Any] | None:
         """Return the provider's usage block of an entry, or None where it gave none.
@@ -233,6 +305,10 @@ class Reading:
     def verify(self) -> Verification:
         """Compare what the ledger keeps with what its entries come to; see `verify`."""
         return verify(self._store)
+
+
+def _table(adjusted: bool) -> str:  # noqa: FBT001 - the name of what the caller was asked
+    return "adjusted_entries" if adjusted else "entries"
 
 
 def _run(row: tuple[Any, ...]) -> RunRow:

@@ -244,7 +244,95 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS = (Migration(1, "runs, entries and the totals of runs", _FIRST),)
+_SECOND = (
+    # What a price was made from, so that it can be made again: the data of a book, or a
+    # configuration file with own rates, compressed.
+    """
+    CREATE TABLE books (
+        hash    TEXT PRIMARY KEY,
+        content BLOB NOT NULL CHECK (typeof(content) = 'blob'),
+        kept_at INTEGER NOT NULL
+    )
+    """,
+    # A price made later for an entry, which itself stays as it is. It counts while the entry has
+    # the status for which it was made: what was in doubt and has settled has other counts.
+    """
+    CREATE TABLE adjustments (
+        number               INTEGER PRIMARY KEY,
+        entry_id             TEXT NOT NULL REFERENCES entries (id),
+        status               TEXT NOT NULL CHECK (status IN ('settled', 'in_doubt')),
+        book                 TEXT,
+        rule                 TEXT,
+        reason               TEXT,
+        cost_nanodollars     INTEGER CHECK (cost_nanodollars BETWEEN 0 AND 1000000000000000),
+        cost_estimated       INTEGER NOT NULL CHECK (cost_estimated IN (0, 1)),
+        previous_nanodollars INTEGER,
+        batch                TEXT NOT NULL,
+        made_at              INTEGER NOT NULL CHECK (typeof(made_at) = 'integer'),
+        UNIQUE (entry_id, status, batch)
+    )
+    """,
+    """
+    CREATE TRIGGER books_stay BEFORE DELETE ON books BEGIN
+        SELECT RAISE (ABORT, 'a book is never deleted');
+    END
+    """,
+    """
+    CREATE TRIGGER books_never_change BEFORE UPDATE ON books BEGIN
+        SELECT RAISE (ABORT, 'a book never changes');
+    END
+    """,
+    """
+    CREATE TRIGGER adjustments_stay BEFORE DELETE ON adjustments BEGIN
+        SELECT RAISE (ABORT, 'an adjustment is never deleted');
+    END
+    """,
+    """
+    CREATE TRIGGER adjustments_never_change BEFORE UPDATE ON adjustments BEGIN
+        SELECT RAISE (ABORT, 'an adjustment never changes');
+    END
+    """,
+    """
+    CREATE TRIGGER adjustments_are_of_their_entry BEFORE INSERT ON adjustments
+    WHEN NEW.status IS NOT (SELECT status FROM entries WHERE id = NEW.entry_id) BEGIN
+        SELECT RAISE (ABORT, 'only an entry that is settled or in doubt is adjusted');
+    END
+    """,
+    # Every entry with the price that it has now: that of its newest adjustment, else its own.
+    """
+    CREATE VIEW adjusted_entries AS
+        SELECT
+            entries.number, entries.id, entries.run_id, entries.process_id, entries.status,
+            entries.started_at, entries.started_text, entries.duration, entries.finished_at,
+            entries.provider, entries.model, entries.requested_model, entries.agent,
+            entries.turn, entries.response_id, entries.outcome, entries.error_type,
+            entries.service_tier, entries.customer, entries."user", entries.project,
+            entries.session, entries.tags, entries.input_tokens, entries.cached_tokens,
+            entries.cache_write_tokens, entries.input_audio_tokens, entries.output_tokens,
+            entries.reasoning_tokens, entries.output_audio_tokens, entries.total_tokens,
+            entries.estimated,
+            iif(newest.number IS NULL, entries.cost_nanodollars, newest.cost_nanodollars)
+                AS cost_nanodollars,
+            iif(newest.number IS NULL, entries.cost_estimated, newest.cost_estimated)
+                AS cost_estimated,
+            iif(newest.number IS NULL, entries.price_book, newest.book)
+                AS price_book,
+            iif(newest.number IS NULL, entries.price_rule, newest.rule)
+                AS price_rule,
+            iif(newest.number IS NULL, entries.price_reason, newest.reason)
+                AS price_reason,
+            entries.raw_usage, entries.rest
+        FROM entries LEFT JOIN adjustments AS newest ON newest.number = (
+            SELECT max(number) FROM adjustments AS made
+            WHERE made.entry_id = entries.id AND made.status = entries.status
+        )
+    """,
+)
+
+MIGRATIONS = (
+    Migration(1, "runs, entries and the totals of runs", _FIRST),
+    Migration(2, "books, and adjustments of prices", _SECOND),
+)
 
 VERSION = MIGRATIONS[-1].number
 """The schema that this version of Tallystick writes: `PRAGMA user_version` of the file."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from tallystick.attribution import Attribution
 from tallystick.errors import LedgerError, LedgerUnavailable
+from tallystick.ledger.adjustment import Adjustment
 from tallystick.usage import RequestUsage
 
 RunOutcome = Literal["completed", "failed", "cancelled", "interrupted"]
@@ -127,10 +128,31 @@ class Abandon:
     finished_at: int
 
 
-Operation = OpenRun | CloseRun | Hold | Finish | Abandon
+@dataclass(frozen=True, slots=True)
+class KeepBook:
+    """Keep what prices are made from. Of a book that is kept already nothing changes."""
 
-Result = bool | LedgerError
-"""Whether the operation changed anything, or why it could not be done."""
+    hash: str
+    content: bytes
+    """As it is kept: compressed."""
+    kept_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Append adjustments, all or none. The result is how many there were to append.
+
+    One is left out where the entry has the price already, has another status than the
+    adjustment is for, or was adjusted in the same batch.
+    """
+
+    adjustments: tuple[Adjustment, ...]
+
+
+Operation = OpenRun | CloseRun | Hold | Finish | Abandon | KeepBook | Adjust
+
+Result = int | LedgerError
+"""Whether, or how much, the operation changed; or why it could not be done."""
 
 Query = Callable[..., list[tuple[Any, ...]]]
 """``query(sql, parameters=())`` returns all rows. Parameters are marked ``?``."""

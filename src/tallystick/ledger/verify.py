@@ -7,9 +7,11 @@ more in the rows, because a file can be changed behind their back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tallystick.ledger.adjustment import books_of, is_named, unpacked
 from tallystick.ledger.entry import COUNT_COLUMNS
 from tallystick.ledger.store import TOTAL_COLUMNS, Query, Store
 
@@ -29,6 +31,9 @@ class Verification:
     """Each a sentence that names the row and the column. Empty where all agrees."""
     notes: tuple[str, ...] = ()
     """What is odd and no fault of the ledger, such as details that exceed their total."""
+    adjustments: int = 0
+    """Prices made later; the totals of runs are of the entries as they were written."""
+    books: int = 0
 
     @property
     def ok(self) -> bool:
@@ -119,6 +124,48 @@ _RUN_RULES = (
     ),
 )
 
+_ADJUSTMENT_RULES = (
+    (
+        "is of the entry {}, which there is not",
+        ("SELECT number, entry_id FROM adjustments WHERE entry_id NOT IN (SELECT id FROM entries)"),
+    ),
+    (
+        "is of the entry {}, which is neither settled nor in doubt as it says",
+        (
+            "SELECT adjustments.number, entries.id FROM adjustments "
+            "JOIN entries ON entries.id = adjustments.entry_id "
+            "WHERE (adjustments.status <> entries.status AND "
+            "NOT (adjustments.status = 'in_doubt' AND entries.status IN ('settled', 'released'))) "
+            "OR adjustments.status NOT IN ('settled', 'in_doubt')"
+        ),
+    ),
+    (
+        "has {} for an amount, which is none",
+        (
+            "SELECT number, cost_nanodollars FROM adjustments WHERE cost_nanodollars < 0 "
+            "OR typeof(cost_nanodollars) NOT IN ('integer', 'null')"
+        ),
+    ),
+    (
+        "says that the price was {} before, which it was not",
+        # What an entry cost while it was in doubt is gone from its row once it has settled.
+        (
+            "SELECT number, coalesce(previous, 'unknown') FROM (SELECT adjustments.number, "
+            "adjustments.previous_nanodollars AS previous, "
+            "adjustments.status AS status, entries.status AS entry_status, "
+            "entries.cost_nanodollars AS own, "
+            "lag(adjustments.cost_nanodollars) OVER made AS before, "
+            "row_number() OVER made AS place "
+            "FROM adjustments JOIN entries ON entries.id = adjustments.entry_id "
+            "WINDOW made AS (PARTITION BY adjustments.entry_id, adjustments.status "
+            "ORDER BY adjustments.number)) "
+            "WHERE CASE WHEN place > 1 THEN previous IS NOT before "
+            "ELSE status = entry_status AND previous IS NOT own END"
+        ),
+    ),
+)
+"""Rules for adjustments: what is wrong, and the query for the number and the value."""
+
 _ODDITIES = (
     (
         "it was never sent, and yet has counts ({}) or a cost",
@@ -163,7 +210,41 @@ def verify(store: Store) -> Verification:
             )
         for words, sql in _ODDITIES:
             notes += (f"entry {identity}: {words.format(value)}" for identity, value in query(sql))
-    return Verification(runs, entries, counts, _shortened(problems), _shortened(notes))
+        ((adjustments,),) = query("SELECT count(*) FROM adjustments")
+        for words, sql in _ADJUSTMENT_RULES if adjustments else ():
+            problems += (
+                f"adjustment {number} {words.format(value)}" for number, value in query(sql)
+            )
+        ((books,),) = query("SELECT count(*) FROM books")
+        problems += _damaged_books(query)
+        notes += _absent_books(query)
+    found = (_shortened(problems), _shortened(notes))
+    return Verification(runs, entries, counts, *found, adjustments, books)
+
+
+def _damaged_books(query: Query) -> Iterator[str]:
+    for name, kept in query("SELECT hash, content FROM books ORDER BY hash"):
+        try:
+            if not is_named(unpacked(kept), name):
+                yield f"book {name} holds another content than its name says"
+        except ValueError as error:
+            yield f"book {name}: {error}"
+
+
+def _absent_books(query: Query) -> Iterator[str]:
+    """Say which books are named and not kept: those of entries from before books were kept."""
+    kept = {name for (name,) in query("SELECT hash FROM books")}
+    named = query(
+        "SELECT price_book, count(*) FROM entries WHERE price_book IS NOT NULL GROUP BY price_book "
+        "UNION ALL SELECT book, count(*) FROM adjustments WHERE book IS NOT NULL GROUP BY book"
+    )
+    absent: dict[str, int] = {}
+    for price_book, number in named:
+        for name in books_of(price_book):
+            if name not in kept:
+                absent[name] = absent.get(name, 0) + number
+    for name, number in absent.items():
+        yield f"book {name}: {number} prices name it, and the ledger does not hold it"
 
 
 def _compare_totals(query: Query, problems: list[str]) -> int:

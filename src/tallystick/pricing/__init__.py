@@ -9,17 +9,22 @@ from tallystick.pricing.quote import Line, Quote
 
 if TYPE_CHECKING:
     from tallystick.pricing.book import Book
+    from tallystick.pricing.explanation import explain
     from tallystick.pricing.rate_card import Rates
 
-__all__ = ["Book", "Line", "Prices", "Quote", "Rates", "quote"]
+__all__ = ["Book", "Line", "Prices", "Quote", "Rates", "explain", "quote"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is used: opening a tally needs neither.
+    # Imported when it is used: opening a tally needs none of them.
     if name == "Book":
         from tallystick.pricing.book import Book
 
         return Book
+    if name == "explain":
+        from tallystick.pricing.explanation import explain
+
+        return explain
     if name == "Rates":
         from tallystick.pricing.rate_card import Rates
 

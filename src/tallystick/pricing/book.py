@@ -30,6 +30,16 @@ class Dated(NamedTuple):
     """Modifiers that get rates of their own only later, with the date."""
 
 
+class Listed(NamedTuple):
+    """Rates as a book lists them: for which requests, and when they hold."""
+
+    when: dict[str, str]
+    """Which modifiers they are for, such as ``{"service_tier": "flex"}``; empty for standard."""
+    since: str | None
+    window: str | None
+    rates: dict[str, Rate]
+
+
 class Model:
     """One model of the book."""
 
@@ -53,6 +63,29 @@ class Model:
         """The least count that is charged, by unit."""
         minimums: dict[str, int] = self.data.get("minimums", {})
         return minimums
+
+    def history(self) -> Iterator[Listed]:
+        """Yield all rates that the book lists for this model, the standard ones first.
+
+        Those of a tier are whole: what the book does not say of it is as in the standard rates.
+
+        Raises:
+            RateError: the data prices by a unit that is not known here.
+        """
+        for constraint, prices in self.data["prices"]:
+            yield Listed({}, *_span(constraint), self._rates(prices))
+        for when, constraint, _ in self.data.get("variants", ()):
+            moment = _LAST if constraint is None else _midnight(constraint[1])
+            yield Listed(dict(when), *_span(constraint), self.at(moment, when).rates)
+
+    def _rates(self, prices: Mapping[str, Any]) -> dict[str, Rate]:
+        rates = {}
+        for key, price in prices.items():
+            unit = BY_PRICE_KEY.get(key)
+            if unit is None:
+                raise RateError(f"the book prices {self.id} by {key}, which is not known")
+            rates[unit.name] = _rate(price, unit.per)
+        return rates
 
     def boundaries(self, modifiers: Mapping[str, str]) -> Iterator[datetime]:
         """Yield the moments at which the rates of a request with such modifiers may change."""
@@ -102,12 +135,7 @@ class Model:
             if _active(candidate, moment):
                 constraint, prices = candidate, candidate_prices
                 break
-        since = window = None
-        if constraint is not None:
-            if constraint[0] == "from":
-                since = constraint[1]
-            else:
-                window = f"{constraint[1][:5]} to {constraint[2][:5]} UTC"
+        since, window = _span(constraint)
         overrides: dict[str, Any] = {}
         matched: set[str] = set()
         later: dict[str, str] = {}
@@ -119,12 +147,7 @@ class Model:
             matched.update(when)
             for key, price in variant_prices.items():
                 overrides.setdefault(key, price)
-        rates = {}
-        for key, price in {**prices, **overrides}.items():
-            unit = BY_PRICE_KEY.get(key)
-            if unit is None:
-                raise RateError(f"the book prices {self.id} by {key}, which is not known")
-            rates[unit.name] = _rate(price, unit.per)
+        rates = self._rates({**prices, **overrides})
         return Dated(rates, since, window, frozenset(matched), later)
 
 
@@ -171,6 +194,24 @@ class Book:
             return lowered
         known = PROVIDER_NAMES.get(lowered)
         return known if known in self._providers else None
+
+    @property
+    def provider_names(self) -> tuple[str, ...]:
+        """The ids of its providers."""
+        return tuple(self._providers)
+
+    def providers_of(self, name: str) -> list[str]:
+        """Return the providers that list rates of their own for a model of this name.
+
+        For suggestions only: which of them served a request, its name does not say.
+        """
+        return [
+            provider
+            for provider in self._providers
+            if (found := self.find(provider, name)) is not None
+            and found.own
+            and any(prices for _, prices in found.data["prices"])
+        ]
 
     def find(self, provider: str, name: str) -> Model | None:
         """Return the model that a provider's name stands for, by the matching rules of the data.
@@ -238,6 +279,18 @@ def _active(constraint: list[str] | None, moment: datetime) -> bool:
     start, end = time.fromisoformat(constraint[1]), time.fromisoformat(constraint[2])
     hour = moment.astimezone(UTC).time()
     return start <= hour < end if start <= end else hour >= start or hour < end
+
+
+def _span(constraint: list[str] | None) -> tuple[str | None, str | None]:
+    """Return the date from which a constraint holds, and the hours of the day in which it does."""
+    if constraint is None:
+        return None, None
+    if constraint[0] == "from":
+        return constraint[1], None
+    return None, f"{constraint[1][:5]} to {constraint[2][:5]} UTC"
+
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def _midnight(day: str) -> datetime:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from math import lcm
 from typing import Any, NamedTuple, TypeAlias
 
+from tallystick.counts import MAX_COUNT
 from tallystick.money import NANODOLLARS_PER_USD
 from tallystick.pricing.rate import Rate
 from tallystick.pricing.units import FREE_TOOLS, INPUT_UNITS, OUTPUT_UNITS, TOOL_UNITS, Unit
@@ -94,6 +95,8 @@ def _short_cut(
     plain_outputs: tuple[str, ...],
 ) -> ShortCut:
     """Return the function that is `Brackets.amount`; a closure finds its values the quickest."""
+    lowest = brackets[0]
+    first = thresholds[0] if thresholds else MAX_COUNT
 
     def amount(record: Mapping[str, Any]) -> int | None:
         input_tokens = record["input_tokens"]
@@ -105,24 +108,30 @@ def _short_cut(
             or "estimated" in record
         ):
             return None
-        bracket = brackets[bisect_left(thresholds, input_tokens) if thresholds else 0]
+        if input_tokens <= first:
+            bracket = lowest
+        else:
+            bracket = brackets[bisect_left(thresholds, input_tokens)]
         sent, received, numerator, read, write, thought, minutes, hour, fees = bracket
         numerator += input_tokens * sent + output_tokens * received
         details = record["input_tokens_details"]
         if details:
-            cached = details.get("cached_tokens", 0)
-            written = details.get("cache_write_tokens", 0)
+            cached = written = named = 0
+            if "cached_tokens" in details:
+                cached = details["cached_tokens"]
+                named = 1
+            if "cache_write_tokens" in details:
+                written = details["cache_write_tokens"]
+                named += 1
             if cached + written > input_tokens:
                 return None
             numerator += cached * read + written * write
-            # Summing all details is the quickest way to see that there are none but these.
-            if len(details) > 1 or not cached:
+            if len(details) > named:
                 others = sum(details.values()) - cached - written
-                if others:
-                    rest = _other_inputs(minutes, hour, plain_inputs, details, others, input_tokens)
-                    if rest is None:
-                        return None
-                    numerator += rest
+                rest = _other_inputs(minutes, hour, plain_inputs, details, others, input_tokens)
+                if rest is None:
+                    return None
+                numerator += rest
         details = record["output_tokens_details"]
         if details:
             reasoning = details.get("reasoning_tokens", 0)

@@ -4,6 +4,9 @@ Importing the data of genai-prices takes some 200 ms and 36 MB; reading this fil
 that. A file is written whole under another name and then renamed, so that any number of processes
 may start at once; it carries its own checksum, and one that is damaged is made anew. Where it
 cannot be kept, nothing is lost but the time.
+
+Data that was fetched on request lies beside it, and is used in its place until another version of
+genai-prices is installed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from tallystick.pricing import source
@@ -25,7 +27,7 @@ KEPT = 4
 
 
 def installed_book() -> Book:
-    """Return the book of the installed data, from the cache where it is there.
+    """Return the book of the installed data, or of its update; from the cache where it is there.
 
     Raises:
         ImportError: genai-prices is not installed.
@@ -33,7 +35,7 @@ def installed_book() -> Book:
     """
     path = _path()
     if path is not None:
-        book = _read(path)
+        book = _read(_updated(path)) or _read(path)
         if book is not None:
             return book
     book = Book(source.read())
@@ -42,6 +44,27 @@ def installed_book() -> Book:
         with contextlib.suppress(OSError):
             _write(path, book.content)
     return book
+
+
+def keep_update(book: Book) -> Path:
+    """Keep a book that is newer than the installed one, for every process from now on.
+
+    Returns:
+        The file, which can be deleted to go back to the installed data.
+
+    Raises:
+        OSError: it cannot be kept; nothing has changed.
+    """
+    path = _path()
+    if path is None:
+        raise FileNotFoundError("genai-prices is not installed")
+    _write(_updated(path), book.content)
+    return _updated(path)
+
+
+def _updated(path: Path) -> Path:
+    """Return where the update of an installation's book is kept."""
+    return path.with_name(path.name.replace("prices-", "updated-", 1))
 
 
 def _path() -> Path | None:
@@ -69,6 +92,9 @@ def _read(path: Path) -> Book | None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    # Imported here because most processes only read, and it takes as long as reading does.
+    import tempfile
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".prices-")
     try:
@@ -78,6 +104,7 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    files = sorted(path.parent.glob("prices-*.json"), key=lambda file: file.stat().st_mtime)
+    kind = path.name.partition("-")[0]
+    files = sorted(path.parent.glob(f"{kind}-*.json"), key=lambda file: file.stat().st_mtime)
     for stale in files[:-KEPT]:
         stale.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ MAX_PLANS = 4096
 class Prices:
     """The prices of one configuration: own rates laid over a book. Immutable; threads share it."""
 
-    __slots__ = ("_book", "_by_customer", "_clock", "_lock", "_plans", "_read", "rates")
+    __slots__ = ("_book", "_by_rates", "_clock", "_lock", "_particular", "_plans", "rates")
 
     def __init__(
         self,
@@ -53,7 +55,13 @@ class Prices:
         self._clock = clock if clock is not None else Clock()
         self._lock = threading.Lock()
         self._plans: dict[Any, Plan] = {}
-        self._by_customer = rates is not None and rates.by_customer
+        # Where what providers report is billed, these are the prices beside it.
+        self._by_rates: Prices | None = None
+        if rates is not None and rates.provider_cost:
+            without = replace(rates, provider_cost=frozenset())
+            self._by_rates = Prices(without, book, clock=self._clock)
+        # Whether a price depends on more than the provider, the model and the tier.
+        self._particular = rates is not None and (rates.by_customer or bool(rates.provider_cost))
 
     @classmethod
     def load(cls, config: Path | str | None = None, *, clock: Clock | None = None) -> Prices:
@@ -93,6 +101,22 @@ class Prices:
                 if self._book is None:
                     self._book = _installed_book()
         return self._book
+
+    def contents(self, price_book: str) -> list[tuple[str, Callable[[], bytes]]]:
+        """Return the books that a price of these prices names, each with what gives its content.
+
+        Args:
+            price_book: as `Quote.book` gives it: a book, own rates, or both.
+        """
+        found: list[tuple[str, Callable[[], bytes]]] = []
+        rates, book = self.rates, self._book
+        if book is not None and price_book.partition("+")[0] == book.hash:
+            found.append((book.hash, lambda: book.content))
+        if rates is not None and rates.book is not None and rates.content is not None:
+            content = rates.content
+            if price_book == rates.book or price_book.endswith(f"+{rates.book}"):
+                found.append((rates.book, lambda: content))
+        return found
 
     def warm(self) -> None:
         """Read the book now, so that the first quote does not wait; call it in any thread.
@@ -138,7 +162,20 @@ class Prices:
             model or get("model"),
             service_tier or get("service_tier"),
         )
-        if batch or "modifiers" in record or self._by_customer:
+        if batch or "modifiers" in record or self._particular:
+            if self._by_rates is not None:
+                quote = self._by_rates.quote(
+                    usage,
+                    provider=provider,
+                    model=model,
+                    at=at,
+                    service_tier=service_tier,
+                    batch=batch,
+                    customer=customer,
+                    project=project,
+                )
+                self._book = self._by_rates._book
+                return self._as_reported(quote, provider or get("provider"))
             key += (
                 batch,
                 tuple(usage.modifiers.items()),
@@ -148,15 +185,27 @@ class Prices:
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plan(*key)
-        tariff = plan.only
-        if tariff is None:
-            tariff = self._at(plan, at, get("started_at"))
-        brackets = tariff.brackets
-        if brackets is not None:
-            amount = brackets.amount(record)
+        quick = plan.quick
+        if quick is not None:
+            price, reasons, tariff = quick
+            amount = price(record)
             if amount is not None:
-                return _new(Quote, (amount, tariff.reasons, tariff, record))
+                return _new(Quote, (amount, reasons, tariff, record))
+        else:
+            tariff = plan.only or self._at(plan, at, get("started_at"))
+            if tariff.brackets is not None:
+                amount = tariff.brackets.amount(record)
+                if amount is not None:
+                    return _new(Quote, (amount, tariff.reasons, tariff, record))
         return Quote(*tariff.price_in_full(record), tariff, record)
+
+    def _as_reported(self, quote: Quote, provider: str | None) -> Quote:
+        from tallystick.pricing.reported import as_reported
+
+        rates = self.rates
+        if rates is None:
+            return quote
+        return as_reported(quote, provider, rates.provider_cost, rates.book or "the configuration")
 
     def _at(self, plan: Plan, at: datetime | None, started_at: str | None) -> Tariff:
         if at is not None:
@@ -185,7 +234,7 @@ class Prices:
         from tallystick.pricing.tariff import Tariff
 
         key: tuple[Any, ...] = (provider, model, service_tier)
-        if batch or modifiers or self._by_customer:
+        if batch or modifiers or self._particular:
             key += (batch, modifiers, customer, project)
         if model is None:
             plan = Plan((), (), (Tariff.none("the model is unknown"),))
@@ -225,6 +274,18 @@ def _installed_book() -> Book:
 _default: Prices | None = None
 
 
+def default_prices() -> Prices:
+    """Return the prices of the default configuration, which is read at the first call.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    global _default  # noqa: PLW0603 - the default configuration is one for the process
+    if _default is None:
+        _default = Prices.load()
+    return _default
+
+
 def quote(usage: RequestUsage, **options: Any) -> Quote:
     """Price one request by the default configuration, which is read at the first call.
 
@@ -235,7 +296,4 @@ def quote(usage: RequestUsage, **options: Any) -> Quote:
     Raises:
         ConfigError: the configuration cannot be used.
     """
-    global _default  # noqa: PLW0603 - the default configuration is one for the process
-    if _default is None:
-        _default = Prices.load()
-    return _default.quote(usage, **options)
+    return default_prices().quote(usage, **options)

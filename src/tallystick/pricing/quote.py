@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tallystick.money import Cost
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from fractions import Fraction
 
     from tallystick.pricing.tariff import Tariff
@@ -26,6 +27,8 @@ class Line(NamedTuple):
     """How many a rate is usually quoted for: `rate` times `per` is the published figure."""
     amount: Fraction
     """USD."""
+    above: int | None = None
+    """The threshold of input that the request exceeds, where the rate is one for such."""
 
 
 class Quote(NamedTuple):
@@ -66,6 +69,16 @@ class Quote(NamedTuple):
     def book(self) -> str | None:
         """The content hash of the data behind the rate; None where nothing was found."""
         return self.tariff.book
+
+    @property
+    def since(self) -> datetime | None:
+        """The first moment at which these rates hold, or None where no earlier ones are known."""
+        return self.tariff.since
+
+    @property
+    def until(self) -> datetime | None:
+        """The first moment at which they hold no more, or None where no end is known."""
+        return self.tariff.until
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -31,6 +31,10 @@ class Rate(NamedTuple):
                 rate = dearer
         return rate
 
+    def threshold(self, input_tokens: int) -> int | None:
+        """Return the threshold that a request with so much input exceeds, or None for none."""
+        return max((above for above, _ in self.tiers if input_tokens > above), default=None)
+
     def times(self, factor: Fraction) -> Rate:
         """Return this rate with all its tiers multiplied."""
         tiers = tuple((threshold, rate * factor) for threshold, rate in self.tiers)

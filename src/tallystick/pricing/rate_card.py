@@ -111,6 +111,10 @@ class Rates:
     discounts: tuple[Discount, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     """From a model's name, or a glob of names, to ``provider/model`` or ``model``."""
+    content: bytes | None = None
+    """The content of the file, which ledgers keep; None where there is none."""
+    provider_cost: frozenset[str] = frozenset()
+    """The providers of which the cost that they report is the billed one."""
 
     def rate(self, subject: Subject, moment: datetime) -> OwnRate | None:
         """Return the user's own rates for a subject at a moment."""

@@ -21,6 +21,9 @@
 
     [aliases]
     "my-azure-deployment" = "azure/gpt-5"
+
+    [billing]
+    provider_cost = ["openrouter"]    # what these providers report is billed, not the list price
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ from tallystick.errors import ConfigError
 from tallystick.pricing.book import digest
 from tallystick.pricing.rate import Rate, RateError
 from tallystick.pricing.rate_card import Discount, OwnRate, Rates, Terms
+from tallystick.pricing.reported import UNITS as REPORTED_UNITS
+from tallystick.pricing.reported import provider_named
 from tallystick.pricing.tariff import Tariff
 from tallystick.pricing.units import MILLION
 
@@ -67,6 +72,8 @@ RATE_FIELDS: dict[str, tuple[str, int]] = {
     "rerank": ("rerank_searches", 1),
 }
 """The unit of each rate field, and how many the rate is for."""
+
+TABLES = ("rates", "discounts", "aliases", "billing")
 
 TERM_FIELDS = ("model", "provider", "customer", "project", "service_tier")
 
@@ -110,7 +117,7 @@ class _Reader:
 
     def read(self, data: Mapping[str, Any], content: bytes) -> Rates:
         for name in data:
-            near = difflib.get_close_matches(name, ("rates", "discounts", "aliases"), 1, 0.8)
+            near = difflib.get_close_matches(name, TABLES, 1, 0.8)
             if near and name != near[0]:
                 self.fail(f"unknown table; did you mean {near[0]}?", name, self.key_line(name, 0))
         rates = tuple(self.rate(table, number) for number, table in self.tables(data, "rates"))
@@ -119,7 +126,9 @@ class _Reader:
         )
         self.refuse_overlaps("rates", [rate.terms for rate in rates])
         self.refuse_overlaps("discounts", [discount.terms for discount in discounts])
-        return Rates(f"{self.path.name}:{digest(content)}", rates, discounts, self.aliases(data))
+        name = f"{self.path.name}:{digest(content)}"
+        reported = self.provider_cost(data)
+        return Rates(name, rates, discounts, self.aliases(data), content, reported)
 
     def tables(self, data: Mapping[str, Any], name: str) -> list[tuple[int, dict[str, Any]]]:
         tables = data.get(name, [])
@@ -200,6 +209,28 @@ class _Reader:
             if not name.strip():
                 self.fail("an alias needs a name", "aliases", line)
         return dict(aliases)
+
+    def provider_cost(self, data: Mapping[str, Any]) -> frozenset[str]:
+        table = data.get("billing", {})
+        if not isinstance(table, dict):
+            self.fail("write it as [billing]", "billing", self.key_line("billing", 0))
+        header = self.header_line("[billing]")
+        for key in table:
+            if key != "provider_cost":
+                self.unknown(key, ("provider_cost",), self.key_line(key, header))
+        line = self.key_line("provider_cost", header)
+        names = table.get("provider_cost", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            self.fail('is a list of providers such as ["openrouter"]', "provider_cost", line)
+        for name in names:
+            if provider_named(name) not in REPORTED_UNITS:
+                known = ", ".join(sorted(REPORTED_UNITS))
+                self.fail(
+                    f"it is not known what {name!r} reports its cost in; known are {known}",
+                    "provider_cost",
+                    line,
+                )
+        return frozenset(map(provider_named, names))
 
     def terms(self, table: dict[str, Any], others: set[str], kind: str, line: int) -> Terms:
         known = {*TERM_FIELDS, "from", "until", "name", *others}

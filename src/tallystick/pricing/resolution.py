@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from tallystick.pricing.book import Book, Dated, Model
+from tallystick.pricing.brackets import ShortCut
 from tallystick.pricing.corrections import free_of_charge, multipliers
 from tallystick.pricing.rate import Rate, RateError
 from tallystick.pricing.rate_card import Rates, Subject
@@ -30,7 +31,7 @@ _OWN_RATES = 'add [[rates]] with model = "{}" to tallystick.toml'
 class Plan:
     """The tariffs of one subject over time. Immutable."""
 
-    __slots__ = ("_hours", "_starts", "_texts", "only", "tariffs")
+    __slots__ = ("_hours", "_starts", "_texts", "only", "quick", "tariffs")
 
     def __init__(
         self, starts: tuple[datetime, ...], hours: tuple[time, ...], tariffs: tuple[Tariff, ...]
@@ -39,9 +40,18 @@ class Plan:
         self._starts = starts
         self._texts = tuple(start.isoformat() for start in starts)
         self._hours = hours
-        self.tariffs = tariffs
-        self.only = tariffs[0] if len(tariffs) == 1 else None
+        bounds = (None, *starts, None)
+        self.tariffs = tuple(
+            tariff.within(*bounds[stretch : stretch + 2])
+            for index, tariff in enumerate(tariffs)
+            for stretch in (index // (len(hours) + 1),)
+        )
+        self.only = self.tariffs[0] if len(tariffs) == 1 else None
         """The one that always holds, where there is one."""
+        self.quick: tuple[ShortCut, tuple[str, ...], Tariff] | None = None
+        """Of that one its short cut, its reasons and itself, where it has a short cut."""
+        if self.only is not None and self.only.brackets is not None:
+            self.quick = (self.only.brackets.amount, self.only.reasons, self.only)
 
     def at_text(self, text: str) -> Tariff:
         """Return the tariff that holds at a moment in the form that `datetime.isoformat` gives.

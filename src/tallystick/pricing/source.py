@@ -6,6 +6,7 @@ process-wide snapshot, which its own updater may replace while a program runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.util import find_spec
@@ -32,18 +33,43 @@ def installed() -> str | None:
     return f"{FORMAT} {path} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def read() -> dict[str, Any]:
-    """Return the installed data in the JSON-safe form that `Book` takes.
+def read(providers: Iterable[Any] | None = None) -> dict[str, Any]:
+    """Return data of genai-prices in the JSON-safe form that `Book` takes.
 
-    Importing the data takes about 200 ms, once in a process.
+    Args:
+        providers: its providers; None for those that are installed. Importing these takes about
+            200 ms, once in a process.
 
     Raises:
         ImportError: genai-prices is not installed.
         ValueError: its data has a form that this version does not know.
     """
-    from genai_prices.data import providers
+    if providers is None:
+        from genai_prices.data import providers as installed_providers
 
+        providers = installed_providers
     return {"format": FORMAT, "providers": [_provider(provider) for provider in providers]}
+
+
+def fetch(url: str | None = None) -> dict[str, Any]:
+    """Fetch the newest data by genai-prices' own updater; the form is that of `read`.
+
+    The only thing here that talks to a network, and it does only when it is called.
+
+    Args:
+        url: where from; None for where genai-prices publishes it.
+
+    Raises:
+        ImportError: genai-prices is not installed.
+        Exception: whatever its HTTP client and its reading of the data raise.
+    """
+    from genai_prices import update_prices
+
+    # `fetch` alone replaces nothing in the process, unlike `start`.
+    snapshot = update_prices.UpdatePrices(url=url or update_prices.DEFAULT_UPDATE_URL).fetch()
+    if snapshot is None:
+        raise ValueError("the updater returned no data")
+    return read(snapshot.providers)
 
 
 def _provider(provider: Any) -> dict[str, Any]:

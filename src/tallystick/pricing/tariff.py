@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -26,8 +28,10 @@ class Tariff:
         "rates",
         "reasons",
         "rule",
+        "since",
         "units",
         "unpriced",
+        "until",
     )
 
     def __init__(
@@ -54,6 +58,8 @@ class Tariff:
             RateError: a unit is unknown, or two rates overlap and none is given for both.
         """
         self.rule = rule
+        self.since: datetime | None = None
+        self.until: datetime | None = None
         self.book = book
         self.reasons = tuple(reasons)
         self.unpriced = unpriced
@@ -78,6 +84,14 @@ class Tariff:
     def none(cls, reason: str, *, rule: str = "none", book: str | None = None) -> Tariff:
         """Return the tariff of a model that has no price."""
         return cls({}, rule=rule, book=book, unpriced=reason)
+
+    def within(self, since: datetime | None, until: datetime | None) -> Tariff:
+        """Return this tariff as one that holds from `since` to before `until`; None is no end."""
+        if since is None and until is None:
+            return self
+        dated = copy(self)
+        dated.since, dated.until = since, until
+        return dated
 
     def same(self, other: Tariff) -> bool:
         """Whether every price by it would be the same, and explained the same."""
@@ -142,7 +156,8 @@ class Tariff:
             number = quantities.get(unit.name)
             if number:
                 rate = self.rates[unit.name].at(input_tokens)
-                lines.append(Line(unit.name, number, rate, unit.per, rate * number))
+                above = self.rates[unit.name].threshold(input_tokens)
+                lines.append(Line(unit.name, number, rate, unit.per, rate * number, above))
         return tuple(lines)
 
     def _without_rate(self, counts: Counts) -> str | None:

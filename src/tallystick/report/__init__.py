@@ -15,17 +15,21 @@ from tallystick.report.reading import (
     top_run_names,
     waterfall_of,
 )
+from tallystick.report.repricing import Change, Pricing, Repricing, reprice
 from tallystick.report.totals import Totals
 from tallystick.report.waterfall import RequestLine, RunLine, Waterfall, waterfall
 
 __all__ = [
     "KEYS",
+    "Change",
     "Key",
     "Note",
     "Notes",
     "Period",
+    "Pricing",
     "Report",
     "ReportRow",
+    "Repricing",
     "RequestLine",
     "RunLine",
     "RunSummary",
@@ -37,6 +41,7 @@ __all__ = [
     "latest_runs",
     "read_keys",
     "read_moment",
+    "reprice",
     "shortest_ids",
     "summarise",
     "top_run_names",

@@ -85,6 +85,8 @@ class Report:
     """All requests, those of groups that have no row included."""
     absent_tags: tuple[str, ...]
     """The tags among the keys that not one request has: most likely typing errors."""
+    repriced: int = 0
+    """How many requests have a price that was made later."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict."""
@@ -96,6 +98,7 @@ class Report:
                 for row in self.rows
             ],
             "total": self.total.to_dict(),
+            "repriced": self.repriced,
         }
 
 
@@ -120,6 +123,8 @@ def group(
     entries: Iterable[RequestUsage],
     keys: Sequence[Key],
     run_names: Mapping[str, str] | None = None,
+    *,
+    repriced: int = 0,
 ) -> Report:
     """Group entries; each is read once and not kept.
 
@@ -127,6 +132,7 @@ def group(
         entries: the requests.
         keys: what to group by.
         run_names: for the key `run`, the name of the top-level run of each run, by its id.
+        repriced: how many of the entries have a price that was made later.
     """
     readers = [_reader(key, run_names or {}) for key in keys]
     groups: dict[tuple[Value, ...], Totals] = {}
@@ -153,7 +159,7 @@ def group(
         for index, key in enumerate(keys)
         if key.is_tag and groups and all(value[index] is None for value in groups)
     )
-    return Report(tuple(keys), tuple(rows), total, absent)
+    return Report(tuple(keys), tuple(rows), total, absent, repriced)
 
 
 def _reader(key: Key, run_names: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Value]:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tallystick.clock import timestamp
+from tallystick.ledger import Adjustment
 from tallystick.usage import RequestUsage
 
-Kind = Literal["in_doubt", "held", "released", "unpriced", "cost_estimated", "estimated", "anomaly"]
+Kind = Literal[
+    "in_doubt",
+    "held",
+    "released",
+    "unpriced",
+    "cost_estimated",
+    "estimated",
+    "anomaly",
+    "repriced",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +54,14 @@ class Notes:
         self._numbers: dict[tuple[Kind, str], int] = {}
         self._requests: list[int] = []
 
-    def mark(self, entry: RequestUsage) -> tuple[int, ...]:
-        """Note the reasons of an entry; return their numbers."""
+    def mark(self, entry: RequestUsage, adjustment: Adjustment | None = None) -> tuple[int, ...]:
+        """Note the reasons of an entry, and whether its price was made later; return numbers."""
         numbers = []
-        for reason in dict.fromkeys(reasons(entry)):
+        found = reasons(entry)
+        if adjustment is not None:
+            day = timestamp(adjustment.made_at).date().isoformat()
+            found.append(("repriced", f"the price was made on {day}, by {adjustment.rule}"))
+        for reason in dict.fromkeys(found):
             number = self._numbers.setdefault(reason, len(self._numbers) + 1)
             if number > len(self._requests):
                 self._requests.append(0)

@@ -20,8 +20,8 @@ seconds: a run that began longer before another than this cannot begin like it."
 
 
 def entries_within(ledger: Ledger, period: Period) -> Iterator[RequestUsage]:
-    """Yield every entry that was sent in a period, of every status."""
-    return ledger.entries_between(period.since, period.until)
+    """Yield every entry that was sent in a period, of every status, at the price it has by now."""
+    return ledger.entries_between(period.since, period.until, adjusted=True)
 
 
 def top_run_names(ledger: Ledger) -> dict[str, str]:
@@ -54,7 +54,10 @@ def latest_runs(
     oldest = min(run.started_at for run in runs)
     ids = [run.id for run in ledger.runs(since=oldest - _NEIGHBOURHOOD)]
     short = shortest_ids(ids)
-    return [summarise(run, ledger.entries(run.id), short_id=short[run.id]) for run in runs]
+    return [
+        summarise(run, ledger.entries(run.id, adjusted=True), short_id=short[run.id])
+        for run in runs
+    ]
 
 
 def find_run(ledger: Ledger, name: str) -> RunRow:
@@ -73,4 +76,6 @@ def find_run(ledger: Ledger, name: str) -> RunRow:
 
 def waterfall_of(ledger: Ledger, run: RunRow) -> Waterfall:
     """Return the waterfall of a run and of the runs inside it."""
-    return waterfall(run, ledger.entries(run.id), ledger.descendants(run.id))
+    entries = ledger.entries(run.id, adjusted=True)
+    adjustments = ledger.adjustments(run_id=run.id)
+    return waterfall(run, entries, ledger.descendants(run.id), adjustments)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.ledger import RunRow
+from tallystick.ledger import Adjustment, RunRow
 from tallystick.money import usd
 from tallystick.report.listing import run_dict
 from tallystick.report.notes import Note, Notes
@@ -88,7 +88,10 @@ def _request_dict(entry: RequestUsage) -> dict[str, Any]:
 
 
 def waterfall(
-    run: RunRow, entries: Iterable[RequestUsage], descendants: Iterable[RunRow] = ()
+    run: RunRow,
+    entries: Iterable[RequestUsage],
+    descendants: Iterable[RunRow] = (),
+    adjustments: Iterable[Adjustment] = (),
 ) -> Waterfall:
     """Return the waterfall of a run.
 
@@ -97,17 +100,25 @@ def waterfall(
         entries: its requests and those of the runs inside it, of every status. One whose run
             is not among `descendants` is taken as the shown run's own.
         descendants: the runs inside it, at every depth.
+        adjustments: the prices that were made later for these entries, which have the newest.
     """
-    builder = _Builder(run, list(descendants), list(entries))
+    builder = _Builder(run, list(descendants), list(entries), adjustments)
     return builder.build()
 
 
 class _Builder:
     def __init__(
-        self, run: RunRow, descendants: Sequence[RunRow], entries: Sequence[RequestUsage]
+        self,
+        run: RunRow,
+        descendants: Sequence[RunRow],
+        entries: Sequence[RequestUsage],
+        adjustments: Iterable[Adjustment],
     ) -> None:
         self.run = run
         self.notes = Notes()
+        self.repriced: dict[tuple[str | None, str], Adjustment] = {
+            (made.entry_id, made.status): made for made in adjustments
+        }
         self.lines: list[RunLine | RequestLine] = []
         known = {run.id, *(child.id for child in descendants)}
         self.children: dict[str, list[RunRow]] = {}
@@ -157,9 +168,9 @@ class _Builder:
                 totals.add(used)
             else:
                 totals.count(item)
-                self.lines.append(
-                    RequestLine(item, depth, self._offset(sent_at(item)), self.notes.mark(item))
-                )
+                adjustment = self.repriced.get((item.id, item.status))
+                notes = self.notes.mark(item, adjustment)
+                self.lines.append(RequestLine(item, depth, self._offset(sent_at(item)), notes))
         return totals
 
     def _run_line(self, run: RunRow, depth: int, totals: Totals) -> RunLine:
