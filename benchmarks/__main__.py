@@ -12,10 +12,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import host, importing, pricing, usage
+from benchmarks import host, importing, pricing, repricing, usage
 from benchmarks.pairs import Row
 
-MODULES = (usage, pricing, host, importing)
+MODULES = (usage, pricing, repricing, host, importing)
 
 
 def main(wanted: list[str]) -> int:
