@@ -33,6 +33,9 @@ __all__ = [
     "waterfall",
 ]
 
+_AGENT_WIDTH = 20
+"""How wide names with their indentation are kept where other columns can go instead."""
+
 _BAR_WIDTH = 32
 
 
@@ -197,9 +200,18 @@ def requests(console: Console, value: Waterfall) -> str:
         for line in value.lines
         if isinstance(line, RequestLine)
     ]
+    rows: list[list[Cell]] = []
+    for line in value.lines:
+        if isinstance(line, RunLine):
+            rows.append(cells.run_cells(line, value.seconds, marks))
+        else:
+            rows.append(cells.request_cells(line, value.seconds, places, common, marks))
+    # Whose request it was says more than how long it took, so names stay whole for as long as
+    # there is another column to leave out.
+    agents = max((row[1].cell_len for row in rows if isinstance(row[1], Text)), default=0)
     columns = [
         Column("turn", right=True, drop=3, empty=not turns),
-        Column("agent", least=9),
+        Column("agent", least=max(9, min(agents, _AGENT_WIDTH))),
         Column("model", least=10, drop=2 if len(models) > 1 else 7),
         Column("in", right=True),
         Column("cached", right=True, drop=4, empty=not cached),
@@ -211,12 +223,6 @@ def requests(console: Console, value: Waterfall) -> str:
         Column("outcome", least=8),
         Column("", empty=all(not numbers for numbers in marked)),
     ]
-    rows: list[list[Cell]] = []
-    for line in value.lines:
-        if isinstance(line, RunLine):
-            rows.append(cells.run_cells(line, value.seconds, marks))
-        else:
-            rows.append(cells.request_cells(line, value.seconds, places, common, marks))
     drawing = draw(console, columns, rows)
     words.left_out(console, drawing.left_out)
     return drawing.figures
