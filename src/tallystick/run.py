@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 from tallystick.attribution import Attribution
 from tallystick.clock import timestamp
 from tallystick.ledger import RunRow
-from tallystick.request import Recorder, Request
+from tallystick.recorder import Recorder
+from tallystick.request import Request
 from tallystick.usage import RequestUsage, Usage
 
 _run: ContextVar[Run | None] = ContextVar("tallystick_run", default=None)

@@ -12,7 +12,7 @@ from tallystick.clock import Clock
 from tallystick.errors import ConfigError, LedgerError, LedgerUnavailable
 from tallystick.ledger import Ledger, open_ledger
 from tallystick.pricing import Prices
-from tallystick.request import OnFault, Recorder
+from tallystick.recorder import OnFault, Recorder
 from tallystick.run import Run
 from tallystick.usage import Usage
 

@@ -21,6 +21,7 @@ LAYERS = (
     "wire",
     "pricing",
     "ledger",
+    "recorder",
     "request",
     "run",
     "integrations",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from tallystick.errors import HostError
-from tallystick.request import Recorder
+from tallystick.recorder import Recorder
 
 T = TypeVar("T")
 

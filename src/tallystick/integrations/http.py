@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
-from tallystick.request import UNSURE, Recorder, Request
+from tallystick.recorder import Recorder
+from tallystick.request import UNSURE, Request
 from tallystick.run import Run, current_run
 from tallystick.wire import (
     API,

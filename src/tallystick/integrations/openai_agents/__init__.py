@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.errors import HostError
 from tallystick.integrations import http
-from tallystick.request import Recorder, logger
+from tallystick.recorder import Recorder, logger
 from tallystick.run import current_run
 
 try:

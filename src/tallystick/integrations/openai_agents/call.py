@@ -13,7 +13,8 @@ from agents.tracing.span_data import TurnSpanData
 
 from tallystick.integrations import http
 from tallystick.integrations.openai_agents.usage import HostUsage, counts_of, readings_of
-from tallystick.request import Recorder, Request, tokens_in
+from tallystick.recorder import Recorder
+from tallystick.request import Request, tokens_in
 from tallystick.run import Run, current_run
 from tallystick.usage import Usage
 from tallystick.wire import Reading, provider_of

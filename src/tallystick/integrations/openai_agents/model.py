@@ -13,7 +13,7 @@ from agents.models.chatcmpl_helpers import ChatCmplHelpers
 
 from tallystick.integrations import http
 from tallystick.integrations.openai_agents.call import ModelCall, http_client
-from tallystick.request import Recorder
+from tallystick.recorder import Recorder
 from tallystick.run import current_run
 from tallystick.wire import Reading
 

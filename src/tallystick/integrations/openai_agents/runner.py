@@ -12,7 +12,7 @@ from agents.run_state import RunState
 from tallystick.integrations import http
 from tallystick.integrations.openai_agents.call import HOST
 from tallystick.integrations.openai_agents.usage import HostUsage
-from tallystick.request import Recorder
+from tallystick.recorder import Recorder
 from tallystick.run import Run, RunOutcome, outcome_of
 
 
