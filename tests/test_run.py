@@ -518,6 +518,37 @@ def test_a_closed_tally_still_counts_in_memory(tmp_path):
     assert tally.faults > 0
 
 
+def test_the_price_of_an_estimate_is_one(tally):
+    with tally.run("r") as run:
+        with run.request(model="gpt-5", provider="openai") as request:
+            request.doubt(Reading(input_tokens=10))
+    assert run.usage.cost.nanodollars > 0
+    assert run.usage.cost.estimated == 1
+    assert run.usage.request_usage_entries[0].cost_estimated
+
+
+async def test_a_caller_that_leaves_while_its_request_is_held_sent_nothing(tally):
+    """The row is committed all the same, and is released: it holds nobody's money."""
+    tally.ledger._writer._spared_until = float("inf")
+    with tally.run("r") as run:
+        task = asyncio.create_task(run.request(model="gpt-5").hold_async())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    tally.flush()
+    assert [entry.status for entry in tally.ledger.entries(run.id)] == ["released"]
+    assert run.usage.requests == 0
+
+
+def test_a_snapshot_of_a_run_stays_as_it_was(tally):
+    with tally.run("r") as run:
+        before = run.snapshot()
+        _ask(run)
+    assert before.requests == 0
+    assert (run.usage - before).requests == 1
+
+
 def test_what_is_exported_is_there():
     for name in tallystick.__all__:
         assert getattr(tallystick, name) is not None

@@ -94,8 +94,6 @@ class Recorder:
             price = self.prices.quote(entry).fields()
             if price["price_book"] not in self._kept:
                 self._keep_books(price["price_book"])
-            if entry.estimated and price["cost_nanodollars"] is not None:
-                price["cost_estimated"] = True
             return entry.with_known(price)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a price, count the request
             self.fault("pricing a request", error)
