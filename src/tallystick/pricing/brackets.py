@@ -127,11 +127,14 @@ def _short_cut(
                 return None
             numerator += cached * read + written * write
             if len(details) > named:
-                others = sum(details.values()) - cached - written
-                rest = _other_inputs(minutes, hour, plain_inputs, details, others, input_tokens)
-                if rest is None:
+                short = details.get("cache_write_5m_tokens", 0)
+                long = details.get("cache_write_1h_tokens", 0)
+                named += ("cache_write_5m_tokens" in details) + ("cache_write_1h_tokens" in details)
+                if short + long > written or (
+                    len(details) > named and not _plain_input(plain_inputs, details, input_tokens)
+                ):
                     return None
-                numerator += rest
+                numerator += short * minutes + long * hour
         details = record["output_tokens_details"]
         if details:
             reasoning = details.get("reasoning_tokens", 0)
@@ -143,32 +146,21 @@ def _short_cut(
                 return None
             numerator += reasoning * thought
         if "tool_requests" in record:
-            rest = _fees(fees, record["tool_requests"])
-            if rest is None:
+            added = _fees(fees, record["tool_requests"])
+            if added is None:
                 return None
-            numerator += rest
+            numerator += added
         return numerator if denominator == 1 else _rounded(numerator, denominator)
 
     return amount
 
 
-def _other_inputs(
-    minutes: int,
-    hour: int,
-    plain: tuple[str, ...],
-    details: Mapping[str, int],
-    others: int,
-    input_tokens: int,
-) -> int | None:
-    """Return what the other input details add, which are `others` in sum, or None."""
-    short = details.get("cache_write_5m_tokens", 0)
-    long = details.get("cache_write_1h_tokens", 0)
-    if short + long > details.get("cache_write_tokens", 0):
-        return None
-    modal = others - short - long
-    if modal and (modal > input_tokens or modal != sum(details.get(name, 0) for name in plain)):
-        return None
-    return short * minutes + long * hour
+def _plain_input(plain: tuple[str, ...], details: Mapping[str, int], input_tokens: int) -> bool:
+    """Whether the input details beside those of the cache change nothing."""
+    modal = sum(number for name, number in details.items() if name not in _CACHE_DETAILS)
+    return modal == 0 or (
+        modal <= input_tokens and modal == sum(details.get(name, 0) for name in plain)
+    )
 
 
 def _plain_output(plain: tuple[str, ...], details: Mapping[str, int], output_tokens: int) -> bool:
@@ -188,6 +180,9 @@ def _rounded(numerator: int, denominator: int) -> int:
     return quotient
 
 
+_CACHE_DETAILS = frozenset(
+    {"cached_tokens", "cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"}
+)
 _OUTPUT_MODALITIES = tuple(name for name in OUTPUT_UNITS if name != "reasoning_tokens")
 
 
@@ -195,10 +190,9 @@ def _fees(fees: Mapping[str, int], tools: Mapping[str, Any]) -> int | None:
     """Return what tools add, or None where a fee is not known."""
     numerator = 0
     for name, number in tools.items():
-        fee = fees.get(name)
-        if fee is None or type(number) is not int or number < 0:
+        if name not in fees or type(number) is not int or number < 0:
             return None
-        numerator += number * fee
+        numerator += number * fees[name]
     return numerator
 
 
