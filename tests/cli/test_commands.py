@@ -253,6 +253,8 @@ def test_a_tag_that_no_request_has_is_pointed_out(tallystick):
     done = tallystick("report", "--by", "modle")
     assert done.returncode == 0
     assert "did you mean 'model'?" in done.stderr
+    done = tallystick("report", "--by", "tag:model")
+    assert "'model' without 'tag:' is the key of that name." in done.stderr
 
 
 def test_verify_exits_with_one_and_names_what_disagrees(tallystick, ledger_file, tmp_path):

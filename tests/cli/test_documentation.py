@@ -1,5 +1,6 @@
 """What `docs/cli.md` shows is what the commands print."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -24,6 +25,25 @@ def test_each_transcript_is_the_output_that_is_tested(tallystick, command, outpu
 
 def test_there_is_a_transcript_of_each_table():
     assert {command.split()[0] for command, _ in SHOWN} == SNAPSHOTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("row", "command"),
+    [
+        (r"\| `runs` \| (.*)", "runs"),
+        (r"\| `show` \| (.*)", "show last"),
+        (r"\| `report` \| (.*)", "report"),
+        (r"\| `price` \| (.*)", "price gpt-5 --provider openai --input 1"),
+        (r"\| `prices` \| (.*);", "prices gpt-5"),
+        (r"with `--history`, (.*)", "prices --history gpt-5"),
+        (r"\| `reprice` \| (.*)", "reprice --dry-run"),
+        (r"\| `verify` \| (.*)", "verify"),
+    ],
+)
+def test_the_documented_keys_are_those_of_the_json(tallystick, row, command):
+    (documented,) = re.findall(row, PAGE)
+    printed = json.loads(tallystick(*command.split(), "--json").stdout)
+    assert re.findall(r'"(\w+)"', documented) == list(printed)
 
 
 def test_every_exit_code_and_key_is_documented():

@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from tallystick.errors import ConfigError
 from tallystick.pricing import Prices
-from tallystick.pricing.rates import load
+from tallystick.pricing.rates import load, parse
 from tallystick.usage import RequestUsage
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -322,3 +323,66 @@ def test_the_configuration_is_found(tmp_path, monkeypatch):
 def test_other_tables_are_left_to_other_readers(write):
     rates = load(write('[budgets]\ndaily = 5\n[[rates]]\nmodel = "*"\nrequest = 1\n'))
     assert len(rates.rates) == 1
+
+
+KEPT = """# sk-comment
+secret = "sk-root"
+
+[[rates]]  # sk-trailing
+model = "it's \\"quoted\\" \\u007f é*"
+input_per_million = 0.02
+output_per_million = "0.04"
+from = 2026-01-01T00:00:00.5+01:00
+until = 2027-01-01
+customer = "acme"  # sk-inline
+
+[[rates.tiers]]
+above = 200000
+input_per_million = 1e-7
+
+[accounts]
+key = "sk-table"
+
+[[discounts]]
+provider = "openai"
+percent = 12
+
+[[rates]]
+model = "*"
+request = "0.0001"
+
+[billing]
+# sk-in-a-table
+provider_cost = ["openrouter"]
+
+[aliases]
+"my deployment" = "azure/gpt-5"
+"""
+
+
+def test_what_ledgers_keep_of_the_file_is_its_prices_and_nothing_else(write):
+    kept = load(write(KEPT)).content
+    assert b"sk-" not in kept
+    assert b"accounts" not in kept
+    assert b"acme" in kept
+
+
+def test_what_is_kept_gives_the_same_rates_by_the_same_names(write):
+    for text in (KEPT, ""):
+        rates = load(write(text))
+        assert parse(rates.content, Path("tallystick.toml")) == rates
+
+
+def test_tables_within_one_line_are_kept_line_by_line(write):
+    rates = load(write('rates = [{model = "a", request = 1}, {model = "b", request = "2"}]\n'))
+    again = parse(rates.content, Path("tallystick.toml"))
+    assert (again.book, again.content) == (rates.book, rates.content)
+    assert [rate.rates for rate in again.rates] == [rate.rates for rate in rates.rates]
+
+
+def test_the_name_of_own_rates_changes_with_their_prices_and_lines_alone(write):
+    book = load(write(KEPT)).book
+    assert load(write(KEPT.replace("sk-", "other-").replace(" = ", "   =  "))).book == book
+    added = KEPT.replace('key = "sk-table"', 'key = "sk-table"\nother = 1')
+    assert load(write(added)).book != book, "rules name lines, and these have others now"
+    assert load(write(KEPT.replace('"0.0001"', '"0.0002"'))).book != book

@@ -1,5 +1,7 @@
 """Costs that providers report: kept beside the price, and billed where the user says so."""
 
+import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +15,7 @@ from tallystick.pricing.explanation import prices_behind
 from tallystick.pricing.rates import parse
 from tallystick.pricing.reported import UNITS
 from tallystick.usage import RequestUsage
+from tallystick.wire import read_response
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 BILLING = b'[billing]\nprovider_cost = ["openrouter"]\n'
@@ -135,5 +138,32 @@ def test_a_mistake_names_file_line_and_field(text, line, words):
     assert words in str(caught.value)
 
 
-def test_every_unit_names_its_source():
+def test_every_unit_names_its_source_and_what_that_says_of_dollars():
     assert all(unit.source.startswith("https://") for unit in UNITS.values())
+    assert all(re.search(r"USD|US dollars", unit.statement) for unit in UNITS.values())
+
+
+@pytest.mark.parametrize(
+    ("provider", "block", "nanodollars"),
+    [
+        ("openrouter", {"cost": 0.0038}, 3_800_000),
+        ("perplexity", {"cost": {"total_cost": 0.006, "currency": "USD"}}, 6_000_000),
+        # The example of xAI's page, which calls it $0.0038.
+        ("x-ai", {"cost_in_usd_ticks": 37_756_000}, 3_775_600),
+    ],
+)
+def test_a_cost_as_its_provider_writes_it_is_billed_in_dollars(provider, block, nanodollars):
+    body = {"model": "m", "choices": [], "usage": {"prompt_tokens": 10, **block}}
+    reading = read_response("openai.chat", 200, {}, json.dumps(body).encode())
+    entry = RequestUsage(10, 1, provider=provider, model="m", provider_cost=reading.provider_cost)
+    prices = prices_of(f'[billing]\nprovider_cost = ["{provider}"]\n'.encode())
+    assert prices.quote(entry).nanodollars == nanodollars
+
+
+def test_a_cost_in_an_unknown_unit_is_kept_and_never_billed():
+    """DeepInfra's `estimated_cost` has no currency, and is an estimate by its name."""
+    entry = usage(provider="deepinfra", provider_cost="0.5")
+    assert entry.provider_cost == Decimal("0.5")
+    quote = prices_of(BILLING).quote(entry)
+    assert quote.nanodollars is None
+    assert quote.lines == ()

@@ -9,7 +9,7 @@ from typing import Any, assert_type
 
 import tallystick
 from tallystick import Cost, RequestUsage, Run, Tally, Usage
-from tallystick.pricing import Quote, quote
+from tallystick.pricing import Prices, Quote, quote
 
 
 def opened() -> None:
@@ -50,3 +50,5 @@ def read(usage: Usage, entry: RequestUsage) -> None:
     assert_type(entry.started_at, datetime | None)
     assert_type(entry.tags, Mapping[str, str])
     assert_type(quote(entry), Quote)
+    assert_type(entry.explain(), Quote)
+    assert_type(entry.explain(Prices.load("tallystick.toml")), Quote)

@@ -92,5 +92,8 @@ def _keys(by: str) -> tuple[Key, ...]:
 def _warn_of_absent_tags(value: Report) -> None:
     for tag in value.absent_tags:
         close = suggestion(tag)
-        meant = f"did you mean {close!r}?" if close else f"keys are {', '.join(KEYS)}."
+        if close == tag:
+            meant = f"{close!r} without 'tag:' is the key of that name."
+        else:
+            meant = f"did you mean {close!r}?" if close else f"keys are {', '.join(KEYS)}."
         print_line(open_console(errors=True), f"No request has a tag {shown(tag)!r}; {meant}")

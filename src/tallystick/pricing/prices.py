@@ -162,7 +162,8 @@ class Prices:
             model or get("model"),
             service_tier or get("service_tier"),
         )
-        if batch or "modifiers" in record or self._particular:
+        modifiers = get("modifiers")
+        if batch or modifiers or self._particular:
             if self._by_rates is not None:
                 quote = self._by_rates.quote(
                     usage,
@@ -176,15 +177,12 @@ class Prices:
                 )
                 self._book = self._by_rates._book
                 return self._as_reported(quote, provider or get("provider"))
-            key += (
-                batch,
-                tuple(usage.modifiers.items()),
-                customer or get("customer"),
-                project or get("project"),
-            )
+            key += (batch, tuple(modifiers.items()) if modifiers else ())
+            if self._particular:
+                key += (customer or get("customer"), project or get("project"))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plan(*key)
+            plan = self._plan(key, *key)
         quick = plan.quick
         if quick is not None:
             price, reasons, tariff = quick
@@ -220,6 +218,7 @@ class Prices:
 
     def _plan(
         self,
+        key: tuple[Any, ...],
         provider: str | None,
         model: str | None,
         service_tier: str | None,
@@ -233,9 +232,6 @@ class Prices:
         from tallystick.pricing.resolution import Plan, context_of, resolve
         from tallystick.pricing.tariff import Tariff
 
-        key: tuple[Any, ...] = (provider, model, service_tier)
-        if batch or modifiers or self._particular:
-            key += (batch, modifiers, customer, project)
         if model is None:
             plan = Plan((), (), (Tariff.none("the model is unknown"),))
         else:

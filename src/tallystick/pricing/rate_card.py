@@ -106,13 +106,13 @@ class Rates:
     """Everything that a configuration file says about prices. Empty where there is none."""
 
     book: str | None = None
-    """The name by which ledgers know it: the file's name and the hash of its content."""
+    """The name by which ledgers know it: the file's name and the hash of `content`."""
     rates: tuple[OwnRate, ...] = ()
     discounts: tuple[Discount, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     """From a model's name, or a glob of names, to ``provider/model`` or ``model``."""
     content: bytes | None = None
-    """The content of the file, which ledgers keep; None where there is none."""
+    """What the file says about prices, which ledgers keep; None where there is none."""
     provider_cost: frozenset[str] = frozenset()
     """The providers of which the cost that they report is the billed one."""
 

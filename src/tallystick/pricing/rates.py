@@ -29,12 +29,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,7 +107,7 @@ def parse(content: bytes, path: Path) -> Rates:
         data = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return _Reader(path, text).read(data, content)
+    return _Reader(path, text).read(data)
 
 
 class _Reader:
@@ -115,7 +117,7 @@ class _Reader:
         self.path = path
         self.lines = text.splitlines()
 
-    def read(self, data: Mapping[str, Any], content: bytes) -> Rates:
+    def read(self, data: Mapping[str, Any]) -> Rates:
         for name in data:
             near = difflib.get_close_matches(name, TABLES, 1, 0.8)
             if near and name != near[0]:
@@ -126,9 +128,30 @@ class _Reader:
         )
         self.refuse_overlaps("rates", [rate.terms for rate in rates])
         self.refuse_overlaps("discounts", [discount.terms for discount in discounts])
-        name = f"{self.path.name}:{digest(content)}"
-        reported = self.provider_cost(data)
-        return Rates(name, rates, discounts, self.aliases(data), content, reported)
+        aliases, reported = self.aliases(data), self.provider_cost(data)
+        kept = self.canonical(data)
+        name = f"{self.path.name}:{digest(kept)}"
+        return Rates(name, rates, discounts, aliases, kept, reported)
+
+    def canonical(self, data: Mapping[str, Any]) -> bytes:
+        """Return what the file says about prices as TOML; call it once all of it was found right.
+
+        This is what ledgers keep, so no comment and no other table is in it: those may hold what
+        is nobody's business. Each table stays on its line, because rules name it.
+        """
+        placed = [
+            (self.table_line(name, number), name, table)
+            for name in ("rates", "discounts")
+            for number, table in self.tables(data, name)
+        ]
+        lines: list[str] = []
+        for line, name, table in sorted(placed, key=itemgetter(0)):
+            lines += [""] * (line - 1 - len(lines))
+            lines += [f"[[{name}]]", *_pairs(table)]
+        for name in ("aliases", "billing"):
+            if data.get(name):
+                lines += [f"[{name}]", *_pairs(data[name])]
+        return "".join(f"{line}\n" for line in lines).encode()
 
     def tables(self, data: Mapping[str, Any], name: str) -> list[tuple[int, dict[str, Any]]]:
         tables = data.get(name, [])
@@ -352,6 +375,28 @@ class _Reader:
             if pattern.search(line):
                 return index
         return start
+
+
+def _pairs(table: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key if _BARE_KEY.fullmatch(key) else _toml(key)} = {_toml(value)}"
+        for key, value in table.items()
+    ]
+
+
+_BARE_KEY = re.compile("[A-Za-z0-9_-]+")
+
+
+def _toml(value: Any) -> str:
+    """Write a value that was read from TOML, and found to be one that a price table may have."""
+    if isinstance(value, str):
+        # A JSON string is a TOML string, but for one character that only TOML escapes.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return "{" + ", ".join(_pairs(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _by_field(message: str) -> str:

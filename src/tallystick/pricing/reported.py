@@ -17,16 +17,36 @@ class Unit(NamedTuple):
     """What a provider reports its cost in, and the page that says so. All are worth 1 USD each."""
 
     name: str
+    currency: str
+    """As entries have it: an ISO 4217 code, or ``credits``."""
     source: str
+    statement: str
+    """What that page says of it, in its own words."""
 
 
 UNITS: dict[str, Unit] = {
-    "openrouter": Unit("credits of 1 USD", "https://openrouter.ai/docs/faq"),
-    "perplexity": Unit("USD", "https://docs.perplexity.ai/api-reference/chat-completions-post"),
-    "x-ai": Unit("USD", "https://docs.x.ai/docs/api-reference"),
+    "openrouter": Unit(
+        "credits of 1 USD",
+        "credits",
+        "https://openrouter.ai/docs/faq",
+        "a credit system where the base currency is US dollars",
+    ),
+    "perplexity": Unit(
+        "USD",
+        "USD",
+        "https://docs.perplexity.ai/api-reference/async-sonar-api-request-get",
+        "Total cost for the request in USD",
+    ),
+    "x-ai": Unit(
+        "USD",
+        "USD",
+        "https://docs.x.ai/developers/cost-tracking",
+        "1 USD = 10,000,000,000 ticks",
+    ),
 }
-"""The providers that report a cost in a unit that is known. OpenRouter's credits are deposits in
-USD, and with a key of one's own its cost here is its fee and what the model's provider charges.
+"""The providers that report a cost in a unit that is known; xAI's ticks are USD once they are read.
+
+With a key of one's own, OpenRouter's cost here is its fee and what the model's provider charges.
 A number from anyone else could be any currency, and is never taken for money."""
 
 MAX_REPORTED = 1_000_000
@@ -37,6 +57,12 @@ def provider_named(name: str) -> str:
     """Return a provider's name as entries have it."""
     lowered = name.strip().lower()
     return PROVIDER_NAMES.get(lowered, lowered)
+
+
+def currency_of(provider: str | None) -> str | None:
+    """Return what a provider reports its cost in; None where that is not known."""
+    unit = None if provider is None else UNITS.get(provider_named(provider))
+    return None if unit is None else unit.currency
 
 
 class ReportedCost(Tariff):
