@@ -92,6 +92,8 @@ class Recorder:
         """Return the entry with its price, or with the reason why it has none."""
         try:
             price = self.prices.quote(entry).fields()
+            if "provider_cost" in entry.record:
+                price["provider_cost_currency"] = _currency_of(entry.provider)
             if price["price_book"] not in self._kept:
                 self._keep_books(price["price_book"])
             return entry.with_known(price)
@@ -120,3 +122,10 @@ class Recorder:
         if model is None:
             return DEFAULT_OUTPUT_TOKENS
         return self._typical_output.get(model, DEFAULT_OUTPUT_TOKENS)
+
+
+def _currency_of(provider: str | None) -> str | None:
+    # Imported late, as everything that works out prices is.
+    from tallystick.pricing.reported import currency_of
+
+    return currency_of(provider)

@@ -80,6 +80,7 @@ class RequestFields(TypedDict, total=False):
     price_rule: str | None
     price_reason: str | None
     provider_cost: Decimal | str | None
+    provider_cost_currency: str | None
     estimated: bool
     anomalies: Sequence[str]
 
@@ -157,6 +158,9 @@ class RequestUsage:
     price_rule: _Field[str | None] = _Field(None)
     price_reason: _Field[str | None] = _Field(None)
     """Why there is no price, or why it is estimated."""
+    provider_cost_currency: _Field[str | None] = _Field(None)
+    """What `provider_cost` is in: an ISO 4217 code such as ``USD``, or ``credits``; None where
+    that is not known of the provider."""
     estimated: _Field[bool] = _Field(False)  # noqa: FBT003 - a default value
     """Whether the counts are an estimate, because the provider never said."""
     anomalies: _Field[Sequence[str]] = _Field(())

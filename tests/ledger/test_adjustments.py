@@ -215,7 +215,7 @@ def test_a_ledger_from_before_adjustments_is_migrated_when_it_is_written_to(path
         sqlite._migrate(old, 0, 1)
     monkeypatch.undo()
     with open_ledger(path) as ledger:
-        assert ledger.query("PRAGMA user_version") == [(2,)]
+        assert ledger.query("PRAGMA user_version") == [(schema.VERSION,)]
         assert ledger.verify().problems == ()
         assert ledger.adjustments() == []
 

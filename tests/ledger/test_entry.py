@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -135,6 +137,31 @@ def test_unknown_and_zero_stay_apart(ledger, make):
 def test_a_provider_cost_keeps_its_digits(ledger, make):
     entry = make.settle(ledger, make.run(ledger), provider_cost=Decimal("0.00012300"))
     assert str(ledger.entry(entry.id).provider_cost) == "0.00012300"
+
+
+def test_a_provider_cost_has_columns_of_its_own(ledger, make):
+    make.settle(
+        ledger,
+        make.run(ledger),
+        provider_cost=Decimal("0.00012300"),
+        provider_cost_currency="credits",
+    )
+    columns = "SELECT provider_cost, provider_cost_currency, rest FROM adjusted_entries"
+    assert ledger.query(columns) == [("0.00012300", "credits", None)]
+
+
+def test_a_provider_cost_from_before_it_had_columns_is_read_all_the_same(ledger, make):
+    """Entries of before have it in `rest`; a settled entry never changes."""
+    entry = make.hold(ledger, make.run(ledger))
+    ledger.flush()
+    with contextlib.closing(sqlite3.connect(ledger.path)) as old:
+        old.execute(
+            "UPDATE entries SET status = 'settled', finished_at = 1, "
+            'rest = \'{"provider_cost":"0.5"}\' WHERE id = ?',
+            (entry.id,),
+        )
+        old.commit()
+    assert ledger.entry(entry.id).provider_cost == Decimal("0.5")
 
 
 def test_an_odd_name_does_not_cost_the_entry(ledger, make):

@@ -67,6 +67,7 @@ for _ in range(20):
             while True:
                 entry = held(run)
                 ledger.hold(entry, started_ns=1).result()
+                ledger.mark_sent(entry.id)
                 os.write(writing, f"{entry.id} held\\n".encode())
                 ledger.finish(settled(entry, 7)).result()
                 os.write(writing, f"{entry.id} settled\\n".encode())
@@ -107,6 +108,7 @@ ledger = open_ledger(sys.argv[1])
 run = open_run(ledger)
 entry = held(run)
 ledger.hold(entry, started_ns=1).result()
+ledger.mark_sent(entry.id)
 print(entry.id, flush=True)
 sys.stdin.readline()
 print(ledger.finish(settled(entry)).result(), flush=True)
@@ -124,6 +126,18 @@ def test_what_a_living_process_holds_is_left_alone(path, python):
         assert process.stdout.readline() == "True\n"
         assert ledger.entry(entry).status == "settled"
     finished(process)
+
+
+def test_what_a_dead_process_never_sent_is_released(path, python):
+    """It said of each request that it was about to leave; of this one it did not."""
+    process = python(HOLDER.replace("ledger.mark_sent(entry.id)", ""), path)
+    entry = process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    with open_ledger(path) as ledger:
+        found = ledger.entry(entry)
+        assert (found.status, found.error_type) == ("released", "never_sent")
+        assert ledger.verify().ok
 
 
 def test_what_a_dead_process_held_is_in_doubt_and_never_released(path, python):
@@ -154,6 +168,7 @@ ledger = open_ledger(sys.argv[1])
 run = open_run(ledger)
 entry = held(run)
 ledger.hold(entry, started_ns=1).result()
+ledger.mark_sent(entry.id)
 child = os.fork()
 if child == 0:
     mine = held(run)

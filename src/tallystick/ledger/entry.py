@@ -34,6 +34,8 @@ _TEXTS = (
     "price_book",
     "price_rule",
     "price_reason",
+    "provider_cost",
+    "provider_cost_currency",
 )
 _NUMBERS = ("turn", "cost_nanodollars")
 _FLAGS = ("cost_estimated", "estimated")

@@ -15,6 +15,7 @@ from typing import Any, Self
 from tallystick.clock import Clock
 from tallystick.errors import LedgerError, LedgerUnavailable
 from tallystick.ledger.adjustment import Adjustment, packed
+from tallystick.ledger.balance import Amounts, Ask, BudgetRow, Claim
 from tallystick.ledger.location import locate
 from tallystick.ledger.reading import Reading
 from tallystick.ledger.sqlite import Durability
@@ -27,9 +28,12 @@ from tallystick.ledger.store import (
     Hold,
     KeepBook,
     OpenRun,
+    RemoveBudget,
     RunOutcome,
     RunRow,
+    SetBudget,
     Store,
+    TopUp,
 )
 from tallystick.ledger.writer import Writer
 from tallystick.usage import RequestUsage
@@ -153,17 +157,42 @@ class Ledger(Reading):
             future.add_done_callback(lambda _: self._unopened.pop(run_id, None))
         return future
 
-    def hold(self, entry: RequestUsage, *, started_ns: int) -> Future[bool]:
-        """Write an entry as held, before its request leaves.
+    def hold(
+        self,
+        entry: RequestUsage,
+        *,
+        started_ns: int,
+        ask: Ask | None = None,
+        claims: tuple[Claim, ...] = (),
+        version: int | None = None,
+    ) -> Future[Any]:
+        """Write an entry as held, before its request leaves, and hold on all of its budgets.
 
         Args:
             entry: it needs an `id` and a `run_id`.
             started_ns: when it is sent, in nanoseconds since 1970-01-01 UTC.
+            ask: what it can come to at most; None where it falls under no budget.
+            claims: the budgets that it falls under.
+            version: the version of the standing budgets by which that was found.
+
+        Returns:
+            A future of what is granted where there is an `ask`, and else of True. It fails with
+            `HoldRefused` where a budget has no room, and with `BudgetsChanged` where the version
+            is not the newest; then nothing is held.
         """
         if entry.id is None or entry.run_id is None:
             return _failed(LedgerError("an entry needs an id and a run to be held"))
         self._begin_to_write()
-        return self._writer.submit(Hold(entry, started_ns, self._missing(entry.run_id)))
+        missing = self._missing(entry.run_id)
+        return self._writer.submit(Hold(entry, started_ns, missing, ask, claims, version))
+
+    def mark_sent(self, entry_id: str) -> None:
+        """Note that a held entry is about to be sent.
+
+        If the process is killed, an entry without this note is released by the next that opens
+        the ledger, and one with it is put in doubt.
+        """
+        self._store.mark_sent(entry_id)
 
     def finish(
         self,
@@ -171,7 +200,8 @@ class Ledger(Reading):
         *,
         raw_usage: Mapping[str, Any] | None = None,
         duration_ns: int | None = None,
-    ) -> Future[bool]:
+        budgeted: bool = False,
+    ) -> Future[Any]:
         """Write how a request ended: all of the entry, by its `status`.
 
         The future's result is False where the entry had ended already; then nothing changed.
@@ -182,6 +212,8 @@ class Ledger(Reading):
             entry: its status is settled, released or in_doubt.
             raw_usage: the provider's usage block. Long text in it is left out.
             duration_ns: nanoseconds from sending to the last byte.
+            budgeted: whether it holds on budgets. Then the future's result is an `Ended`, which
+                names those that are to be warned of.
         """
         if entry.id is None or entry.run_id is None or entry.status not in _ENDED:
             return _failed(
@@ -191,8 +223,15 @@ class Ledger(Reading):
             duration_ns = None
         self._begin_to_write()
         missing = self._missing(entry.run_id)
-        now = self._clock.now()
-        return self._writer.submit(Finish(entry, raw_usage, duration_ns, now, missing), soon=False)
+        operation = Finish(entry, raw_usage, duration_ns, self._clock.now(), missing, budgeted)
+        future: Future[Any] = self._writer.submit(operation, soon=False)
+        identity = entry.id
+        future.add_done_callback(lambda done: self._ended(identity, done))
+        return future
+
+    def _ended(self, entry_id: str, done: Future[Any]) -> None:
+        if done.exception() is None:
+            self._store.forget_sent(entry_id)
 
     def keep_book(self, name: str, content: Callable[[], bytes]) -> Future[bool]:
         """Keep what prices are made from, so that whoever reads an entry finds its book.
@@ -237,18 +276,38 @@ class Ledger(Reading):
         self._begin_to_write()
         return self._writer.submit(Adjust(tuple(adjustments)))
 
-    def recover(self) -> int:
-        """Put in doubt what ended processes left held, and end the runs that they left open.
+    def set_budget(self, budget: BudgetRow) -> Future[bool]:
+        """Set a standing budget by its name; see `SetBudget`."""
+        self._begin_to_write()
+        return self._writer.submit(SetBudget(budget))
 
-        What was held may have been sent and may be billed, so it is never released here. Rows
-        of processes that still run are not touched. `open_ledger` does this by itself.
+    def remove_budget(self, budget_id: str) -> Future[bool]:
+        """End a standing budget; False where it has ended already."""
+        self._begin_to_write()
+        return self._writer.submit(RemoveBudget(budget_id, self._clock.now()))
+
+    def top_up(self, claim: Claim, amounts: Amounts) -> Future[bool]:
+        """Add to the limits of a budget in one window."""
+        self._begin_to_write()
+        return self._writer.submit(TopUp(claim, amounts, self._clock.now()))
+
+    def recover(self) -> int:
+        """End what ended processes left held, and the runs that they left open.
+
+        What may have been sent may be billed, so it is put in doubt; what provably never was is
+        released. Rows of processes that still run are not touched. `open_ledger` does this by
+        itself.
 
         Returns:
             How many processes had ended without closing the ledger.
         """
         gone = tuple(self._store.gone_processes())
         if gone:
-            self._writer.submit(Abandon(gone, self._clock.now())).result()
+            marks = {process_id: self._store.sent_by(process_id) for process_id in gone}
+            sent = {
+                process_id: marked for process_id, marked in marks.items() if marked is not None
+            }
+            self._writer.submit(Abandon(gone, self._clock.now(), sent)).result()
             self._store.sweep(gone)
         return len(gone)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from tallystick.errors import LedgerError
+from tallystick.ledger import holding
 from tallystick.ledger.adjustment import Adjustment
+from tallystick.ledger.balance import Amounts, Claim, Ended, Granted
 from tallystick.ledger.entry import CHANGING, encode, encode_raw_usage, started_moment, storable
+from tallystick.ledger.holding import Cursor, Execute
 from tallystick.ledger.store import (
     Abandon,
     Adjust,
@@ -22,22 +25,13 @@ from tallystick.ledger.store import (
     KeepBook,
     OpenRun,
     Operation,
+    RemoveBudget,
     RunRow,
+    SetBudget,
+    TopUp,
 )
 
-
-class Cursor(Protocol):
-    """What `execute` returns."""
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows the statement changed itself."""
-
-    def fetchone(self) -> Any:
-        """Return the first row, or None."""
-
-
-Execute = Callable[[str, Sequence[Any]], Cursor]
+T = TypeVar("T")
 
 _RUN_COLUMNS = (
     "id, parent_id, root_id, process_id, name, host, started_at, ended_at, outcome, "
@@ -64,6 +58,11 @@ _FINISH = (
 )
 _STATUS = "SELECT status, process_id FROM entries WHERE id = ?"
 _RUN_OUTCOME = "SELECT outcome FROM runs WHERE id = ?"
+_HELD = "SELECT id FROM entries WHERE status = 'held' AND process_id = ?"
+_RELEASE = (
+    "UPDATE entries SET status = 'released', finished_at = ?, outcome = 'error', "
+    "error_type = 'never_sent' WHERE id = ? AND status = 'held'"
+)
 _ABANDON_ENTRIES = (
     "UPDATE entries SET status = 'in_doubt', finished_at = ? "
     "WHERE status = 'held' AND process_id = ?"
@@ -88,7 +87,9 @@ _OF_THE_PRICE = Adjustment._fields.index("batch")
 _END_PROCESS = "UPDATE processes SET ended_at = ? WHERE id = ? AND ended_at IS NULL"
 
 
-def apply(execute: Execute, operation: Operation, process_id: str, *, again: bool) -> int:
+def apply(
+    execute: Execute, operation: Operation, process_id: str, *, again: bool
+) -> int | Granted | Ended:
     """Do one operation for this process; return whether, or how much, it changed.
 
     Args:
@@ -104,7 +105,10 @@ def apply(execute: Execute, operation: Operation, process_id: str, *, again: boo
         case Hold():
             return _hold(execute, operation, process_id, again=again)
         case Finish():
-            return _finish(execute, operation, process_id, again=again)
+            changed = _finish(execute, operation, process_id, again=again)
+            if not operation.budgeted:
+                return changed
+            return Ended(changed, holding.warn(execute, operation.entry.id or ""))
         case OpenRun():
             return _open_run(execute, operation.run, process_id) or again
         case CloseRun():
@@ -116,6 +120,13 @@ def apply(execute: Execute, operation: Operation, process_id: str, *, again: boo
             return execute(_KEEP_BOOK, row).rowcount == 1 or again
         case Adjust():
             return _adjust(execute, operation)
+        case SetBudget():
+            return _alone(execute, lambda: holding.set_budget(execute, operation.budget))
+        case RemoveBudget():
+            return holding.remove_budget(execute, operation.budget_id, operation.made_at) or again
+        case TopUp():
+            claim, amounts, now = operation.claim, operation.amounts, operation.made_at
+            return _alone(execute, lambda: holding.top_up(execute, claim, amounts, now))
 
 
 def _open_run(execute: Execute, run: RunRow, process_id: str) -> bool:
@@ -155,12 +166,40 @@ def _open_runs(execute: Execute, runs: Iterable[RunRow], process_id: str) -> Non
         _open_run(execute, run, process_id)
 
 
-def _hold(execute: Execute, operation: Hold, process_id: str, *, again: bool) -> bool:
+def _hold(execute: Execute, operation: Hold, process_id: str, *, again: bool) -> int | Granted:
+    ask, version = operation.ask, operation.version
+    if ask is None or version is None:
+        if version is not None:
+            holding.check_version(execute, version)
+        return _write_hold(execute, operation, process_id, (), again=again)
+    if again:
+        granted = holding.granted(execute, operation.entry.id, ask)
+        if granted is not None:
+            return granted
+
+    def hold_all() -> Granted:
+        granted, holds = holding.grant(execute, operation.claims, ask, version)
+        _write_hold(execute, operation, process_id, holds, again=False)
+        return granted
+
+    _open_runs(execute, operation.unopened, process_id)
+    return _alone(execute, hold_all)
+
+
+def _write_hold(
+    execute: Execute,
+    operation: Hold,
+    process_id: str,
+    holds: Sequence[tuple[Claim, Amounts]],
+    *,
+    again: bool,
+) -> bool:
     entry = operation.entry
     _open_runs(execute, operation.unopened, process_id)
     if again and execute(_STATUS, (entry.id,)).fetchone() == ("held", process_id):
         return True
     _insert(execute, operation, process_id, encode(entry, None))
+    holding.hold(execute, entry.id or "", holds)
     return True
 
 
@@ -209,6 +248,11 @@ def _finish(execute: Execute, operation: Finish, process_id: str, *, again: bool
 def _abandon(execute: Execute, operation: Abandon) -> bool:
     changed = 0
     for process_id in operation.process_ids:
+        sent = operation.sent.get(process_id)
+        if sent is not None:
+            for (entry_id,) in execute(_HELD, (process_id,)).fetchall():
+                if entry_id not in sent:
+                    execute(_RELEASE, (operation.finished_at, entry_id))
         changed += execute(_ABANDON_ENTRIES, (operation.finished_at, process_id)).rowcount
         changed += execute(_ABANDON_RUNS, (process_id,)).rowcount
         execute(_END_PROCESS, (operation.finished_at, process_id))
@@ -216,25 +260,34 @@ def _abandon(execute: Execute, operation: Abandon) -> bool:
 
 
 def _adjust(execute: Execute, operation: Adjust) -> int:
-    execute("SAVEPOINT adjust", ())
+    return _alone(execute, lambda: _append(execute, operation))
+
+
+def _append(execute: Execute, operation: Adjust) -> int:
     appended = 0
+    for made in operation.adjustments:
+        key = (made.entry_id, made.status)
+        own = execute(_OWN_PRICE, key).fetchone()
+        if own is None:
+            continue
+        now = execute(_ADJUSTED_PRICE, key).fetchone() or own
+        if _same_price(made, *now):
+            continue
+        values = (*made[:_OF_THE_PRICE], now[0], made.batch, made.made_at)
+        appended += _run(execute, _ADJUST, values).rowcount
+    return appended
+
+
+def _alone(execute: Execute, action: Callable[[], T]) -> T:
+    """Do several statements as one: where one fails, none of them is kept."""
+    execute("SAVEPOINT operation", ())
     try:
-        for made in operation.adjustments:
-            key = (made.entry_id, made.status)
-            own = execute(_OWN_PRICE, key).fetchone()
-            if own is None:
-                continue
-            now = execute(_ADJUSTED_PRICE, key).fetchone() or own
-            if _same_price(made, *now):
-                continue
-            values = (*made[:_OF_THE_PRICE], now[0], made.batch, made.made_at)
-            appended += _run(execute, _ADJUST, values).rowcount
+        return action()
     except BaseException:
-        execute("ROLLBACK TO adjust", ())
+        execute("ROLLBACK TO operation", ())
         raise
     finally:
-        execute("RELEASE adjust", ())
-    return appended
+        execute("RELEASE operation", ())
 
 
 def _same_price(made: Adjustment, amount: int | None, estimated: int | None) -> bool:

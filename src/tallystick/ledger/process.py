@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from tallystick.ledger.sent import SentMarks, read_marks
+
 
 def _lock(descriptor: int) -> bool:
     """Take the lock of an open file without waiting; say whether it was free."""
@@ -38,6 +40,7 @@ class Processes:
         self._folder = ledger.with_name(ledger.name + "-processes")
         self._descriptor: int | None = None
         self._file: Path | None = None
+        self._marks: SentMarks | None = None
 
     def enter(self, process_id: str) -> None:
         """Hold the lock of this process from now on.
@@ -61,11 +64,27 @@ class Processes:
             os.close(descriptor)
             raise OSError(f"{file} is locked by another process")
         self._descriptor, self._file = descriptor, file
+        self._marks = SentMarks(descriptor)
+
+    def mark_sent(self, entry_id: str) -> None:
+        """Mark an entry that is about to be sent; see `Store.mark_sent`."""
+        if self._marks is not None:
+            self._marks.add(entry_id)
+
+    def forget_sent(self, entry_id: str) -> None:
+        """Take a mark away."""
+        if self._marks is not None:
+            self._marks.discard(entry_id)
+
+    def sent_by(self, process_id: str) -> frozenset[str] | None:
+        """Return what a process that is gone marked; see `Store.sent_by`."""
+        return read_marks(self._folder / process_id)
 
     def leave(self) -> None:
         """Let go of the lock and remove its file; nothing happens where none is held."""
         if self._descriptor is None or self._file is None:
             return
+        self._unmap()
         if sys.platform == "win32":
             # An open file cannot be removed there.
             os.close(self._descriptor)
@@ -79,9 +98,15 @@ class Processes:
 
     def forget(self) -> None:
         """In a forked child: drop the parent's lock without letting go of it for the parent."""
+        self._unmap()
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = self._file = None
+
+    def _unmap(self) -> None:
+        if self._marks is not None:
+            self._marks.close()
+            self._marks = None
 
     def gone(self, process_id: str) -> bool:
         """Whether a process has ended. What cannot be told counts as still running."""

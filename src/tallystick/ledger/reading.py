@@ -11,7 +11,9 @@ from typing import Any
 from tallystick.attribution import Attribution
 from tallystick.errors import NotFound
 from tallystick.ledger.adjustment import COLUMNS, Adjustment, unpacked
+from tallystick.ledger.balance import Amounts, Balance, BudgetRow
 from tallystick.ledger.entry import READING, decode
+from tallystick.ledger.holding import BALANCE_COLUMNS, balance_of
 from tallystick.ledger.store import TOTAL_COLUMNS, RunRow, RunTotals, Store
 from tallystick.ledger.verify import Verification, verify
 from tallystick.usage import RequestUsage, Usage
@@ -30,6 +32,10 @@ _TREE = (
 )
 
 
+_BUDGET_COLUMNS = (
+    "id, name, run_id, scope, per, zone, limit_nanodollars, limit_tokens, limit_requests, hard, "
+    "warn_at, policy, created_at, removed_at"
+)
 _ADJUSTMENT_COLUMNS = ", ".join(f"adjustments.{name}" for name in COLUMNS)
 
 
@@ -298,6 +304,44 @@ class Reading:
         )
         return RunTotals(*rows[0])
 
+    def budget_version(self) -> int:
+        """Return the version of the standing budgets: it grows with each change to one."""
+        ((newest,),) = self._store.query("SELECT max(number) FROM budget_changes")
+        return 0 if newest is None else int(newest)
+
+    def budgets(self, *, removed: bool = False) -> list[BudgetRow]:
+        """Return the standing budgets, by name; with `removed` those that have ended too."""
+        ended = "" if removed else "AND removed_at IS NULL "
+        rows = self._store.query(
+            f"SELECT {_BUDGET_COLUMNS} FROM budgets WHERE run_id IS NULL {ended}"  # noqa: S608
+            "ORDER BY name, created_at"
+        )
+        return [_budget(row) for row in rows]
+
+    def run_budgets(self, run_id: str) -> list[BudgetRow]:
+        """Return the budgets that a run was started with, and under which it asked a model."""
+        rows = self._store.query(
+            f"SELECT {_BUDGET_COLUMNS} FROM budgets WHERE run_id = ? ORDER BY created_at",  # noqa: S608
+            (run_id,),
+        )
+        return [_budget(row) for row in rows]
+
+    def balances(self, budget_id: str, window: str | None = None) -> list[Balance]:
+        """Return the balances of a budget, the newest window first.
+
+        Args:
+            budget_id: the budget's id.
+            window: only this one.
+        """
+        rows = self._store.query(
+            f"SELECT name, {BALANCE_COLUMNS} FROM balances "  # noqa: S608
+            "JOIN budgets ON budgets.id = budget_id "
+            'WHERE budget_id = ? AND ifnull(?, "window") = "window" '
+            'ORDER BY begins_at DESC, "window" DESC',
+            (budget_id, window),
+        )
+        return [balance_of(row[1:], row[0]) for row in rows]
+
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a statement that reads; for reports. See `ledger.schema`."""
         return self._store.query(sql, parameters)
@@ -309,6 +353,23 @@ class Reading:
 
 def _table(adjusted: bool) -> str:  # noqa: FBT001 - the name of what the caller was asked
     return "adjusted_entries" if adjusted else "entries"
+
+
+def _budget(row: tuple[Any, ...]) -> BudgetRow:
+    return BudgetRow(
+        id=row[0],
+        name=row[1],
+        run_id=row[2],
+        scope=MappingProxyType(json.loads(row[3])),
+        per=row[4],
+        zone=row[5],
+        limits=Amounts(*row[6:9]),
+        hard=bool(row[9]),
+        warn_at=row[10],
+        policy=MappingProxyType(json.loads(row[11])),
+        created_at=row[12],
+        removed_at=row[13],
+    )
 
 
 def _run(row: tuple[Any, ...]) -> RunRow:

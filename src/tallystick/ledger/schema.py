@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick.ledger.schema_budgets import BUDGETS
+
 APPLICATION_ID = 0x54414C59
 """``TALY`` in the header of the file, by which a ledger is told from other SQLite files."""
 
@@ -329,9 +331,48 @@ _SECOND = (
     """,
 )
 
+_THIRD = (
+    # What the provider itself says that the request cost: a decimal number as text, and what it
+    # is counted in. Entries from before have the number in `rest`.
+    "ALTER TABLE entries ADD COLUMN provider_cost TEXT",
+    "ALTER TABLE entries ADD COLUMN provider_cost_currency TEXT",
+    "DROP VIEW adjusted_entries",
+    """
+    CREATE VIEW adjusted_entries AS
+        SELECT
+            entries.number, entries.id, entries.run_id, entries.process_id, entries.status,
+            entries.started_at, entries.started_text, entries.duration, entries.finished_at,
+            entries.provider, entries.model, entries.requested_model, entries.agent,
+            entries.turn, entries.response_id, entries.outcome, entries.error_type,
+            entries.service_tier, entries.customer, entries."user", entries.project,
+            entries.session, entries.tags, entries.input_tokens, entries.cached_tokens,
+            entries.cache_write_tokens, entries.input_audio_tokens, entries.output_tokens,
+            entries.reasoning_tokens, entries.output_audio_tokens, entries.total_tokens,
+            entries.estimated,
+            iif(newest.number IS NULL, entries.cost_nanodollars, newest.cost_nanodollars)
+                AS cost_nanodollars,
+            iif(newest.number IS NULL, entries.cost_estimated, newest.cost_estimated)
+                AS cost_estimated,
+            iif(newest.number IS NULL, entries.price_book, newest.book)
+                AS price_book,
+            iif(newest.number IS NULL, entries.price_rule, newest.rule)
+                AS price_rule,
+            iif(newest.number IS NULL, entries.price_reason, newest.reason)
+                AS price_reason,
+            entries.provider_cost, entries.provider_cost_currency,
+            entries.raw_usage, entries.rest
+        FROM entries LEFT JOIN adjustments AS newest ON newest.number = (
+            SELECT max(number) FROM adjustments AS made
+            WHERE made.entry_id = entries.id AND made.status = entries.status
+        )
+    """,
+)
+
 MIGRATIONS = (
     Migration(1, "runs, entries and the totals of runs", _FIRST),
     Migration(2, "books, and adjustments of prices", _SECOND),
+    Migration(3, "the cost that providers report", _THIRD),
+    Migration(4, "budgets", BUDGETS),
 )
 
 VERSION = MIGRATIONS[-1].number

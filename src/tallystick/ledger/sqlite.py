@@ -35,8 +35,8 @@ statement, and what else is in the transaction stands."""
 Durability = Literal["normal", "full"]
 """What a committed row survives: a killed process, or also a power cut."""
 
-OLDEST_SQLITE = (3, 24, 0)
-"""The first with upserts; the rest is older."""
+OLDEST_SQLITE = (3, 35, 0)
+"""The first with RETURNING; the rest is older."""
 
 BUSY_SECONDS = 5.0
 """How long a write waits for other processes before it fails."""

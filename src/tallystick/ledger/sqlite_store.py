@@ -210,6 +210,20 @@ class SqliteStore:
                 problems.append(f"schema: the {kind} {name} was changed")
         return problems
 
+    def mark_sent(self, entry_id: str) -> None:
+        """Note that an entry is about to be sent; see `Store.mark_sent`."""
+        if self._processes is not None:
+            self._processes.mark_sent(entry_id)
+
+    def forget_sent(self, entry_id: str) -> None:
+        """Note that it is committed how an entry ended."""
+        if self._processes is not None:
+            self._processes.forget_sent(entry_id)
+
+    def sent_by(self, process_id: str) -> frozenset[str] | None:
+        """Return what a process that is gone may have sent and not ended; None: not known."""
+        return None if self._processes is None else self._processes.sent_by(process_id)
+
     def gone_processes(self) -> list[str]:
         """Return the processes that did not close the ledger and no longer run."""
         if self._processes is None:

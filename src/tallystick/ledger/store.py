@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from tallystick.attribution import Attribution
 from tallystick.errors import LedgerError, LedgerUnavailable
 from tallystick.ledger.adjustment import Adjustment
+from tallystick.ledger.balance import Amounts, Ask, BudgetRow, Claim, Ended, Granted
 from tallystick.usage import RequestUsage
 
 RunOutcome = Literal["completed", "failed", "cancelled", "interrupted"]
@@ -103,6 +104,13 @@ class Hold:
     unopened: tuple[RunRow, ...] = ()
     """Runs that may not be written yet, ancestors first: what could not be kept when the disk
     was full is kept with the first request that can be."""
+    ask: Ask | None = None
+    """What the request can come to at most; None where it falls under no budget."""
+    claims: tuple[Claim, ...] = ()
+    """The budgets that it falls under, each in its window."""
+    version: int | None = None
+    """The version of the standing budgets by which `claims` were made; None: nobody looked.
+    Where it is not the newest, nothing is held, and the result is `BudgetsChanged`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +126,21 @@ class Finish:
     duration_nanoseconds: int | None
     finished_at: int
     unopened: tuple[RunRow, ...] = ()
+    budgeted: bool = False
+    """Whether it holds on budgets; then the result is `Ended`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Put in doubt what processes that are gone left held, and end the runs they left open."""
+    """End what processes that are gone left held, and end the runs they left open.
+
+    An entry that was provably never sent is released, and any other put in doubt.
+    """
 
     process_ids: tuple[str, ...]
     finished_at: int
+    sent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of processes of which that is known: the entries that may have been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +164,46 @@ class Adjust:
     adjustments: tuple[Adjustment, ...]
 
 
-Operation = OpenRun | CloseRun | Hold | Finish | Abandon | KeepBook | Adjust
+@dataclass(frozen=True, slots=True)
+class SetBudget:
+    """Set a standing budget by its name; one of the same scope and windows keeps its balances."""
 
-Result = int | LedgerError
-"""Whether, or how much, the operation changed; or why it could not be done."""
+    budget: BudgetRow
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBudget:
+    """End a standing budget; False where it has ended. What it holds ends as it would."""
+
+    budget_id: str
+    made_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """Add to the limits of a budget in one window."""
+
+    claim: Claim
+    amounts: Amounts
+    made_at: int
+
+
+Operation = (
+    OpenRun
+    | CloseRun
+    | Hold
+    | Finish
+    | Abandon
+    | KeepBook
+    | Adjust
+    | SetBudget
+    | RemoveBudget
+    | TopUp
+)
+
+Result = int | Granted | Ended | LedgerError
+"""Whether, or how much, the operation changed, or what it was granted; or why it could not be
+done."""
 
 Query = Callable[..., list[tuple[Any, ...]]]
 """``query(sql, parameters=())`` returns all rows. Parameters are marked ``?``."""
@@ -212,6 +263,18 @@ class Store(Protocol):
 
     def integrity(self) -> list[str]:
         """Return what the database itself finds wrong with its storage, its schema or keys."""
+
+    def mark_sent(self, entry_id: str) -> None:
+        """Note that an entry is about to be sent, so that a kill cannot make it unknown.
+
+        It takes a microsecond or so, and never fails.
+        """
+
+    def forget_sent(self, entry_id: str) -> None:
+        """Note that it is committed how an entry ended."""
+
+    def sent_by(self, process_id: str) -> frozenset[str] | None:
+        """Return what a process that is gone may have sent and not ended; None: not known."""
 
     def gone_processes(self) -> list[str]:
         """Return the processes that did not close the ledger and no longer run."""
