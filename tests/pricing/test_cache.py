@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from genai_prices.data import providers
 
 from tallystick.pricing import Book, cache, source
 
@@ -41,6 +42,26 @@ def test_a_book_that_was_kept_is_the_book_that_was_read(directory):
     assert kept.data == read.data
     assert kept.hash == read.hash
     assert Book.of(read.content).hash == read.hash
+
+
+def test_the_context_windows_of_the_data_are_kept(directory):
+    cache.installed_book()
+    kept = cache.installed_book()
+    windows = {(name, model.id): model.context_window for name, model in kept.models()}
+    assert windows == {
+        (provider.id, model.id): model.context_window
+        for provider in providers
+        for model in provider.models
+    }
+    assert windows["openai", "gpt-4o"] == 128_000
+
+
+def test_a_book_of_an_older_form_is_made_anew(directory, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(source, "FORMAT", source.FORMAT - 1)
+        stale = cache.installed_book()
+    assert cache.installed_book().data["format"] == source.FORMAT
+    assert cache.installed_book().hash != stale.hash
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000, -1])

@@ -364,7 +364,7 @@ def test_a_book_with_a_unit_that_is_not_known_leaves_that_model_unpriced():
 def test_the_same_content_has_the_same_hash_and_another_content_another():
     data = source.read()
     assert Book(data).hash == Book(source.read()).hash
-    reordered = {"providers": data["providers"], "format": 1}
+    reordered = {"providers": data["providers"], "format": source.FORMAT}
     assert Book(reordered).hash == Book(data).hash
     data["providers"][0]["models"][0]["prices"][0][1]["input_mtok"] = "8.01"
     assert Book(data).hash != Book(source.read()).hash

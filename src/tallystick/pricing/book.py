@@ -59,6 +59,12 @@ class Model:
         self.own = own
 
     @property
+    def context_window(self) -> int | None:
+        """The most tokens of input that it takes, or None where the data does not say."""
+        window: int | None = self.data.get("context_window")
+        return window
+
+    @property
     def minimums(self) -> dict[str, int]:
         """The least count that is charged, by unit."""
         minimums: dict[str, int] = self.data.get("minimums", {})

@@ -14,7 +14,7 @@ from typing import Any
 
 from tallystick.pricing.book import Book, Dated, Model
 from tallystick.pricing.brackets import ShortCut
-from tallystick.pricing.corrections import free_of_charge, multipliers
+from tallystick.pricing.corrections import corrected, free_of_charge, multipliers
 from tallystick.pricing.rate import Rate, RateError
 from tallystick.pricing.rate_card import Rates, Subject
 from tallystick.pricing.tariff import Tariff
@@ -31,15 +31,15 @@ _OWN_RATES = 'add [[rates]] with model = "{}" to tallystick.toml'
 class Plan:
     """The tariffs of one subject over time. Immutable."""
 
-    __slots__ = ("_hours", "_starts", "_texts", "only", "quick", "tariffs")
+    __slots__ = ("_texts", "hours", "only", "quick", "starts", "tariffs")
 
     def __init__(
         self, starts: tuple[datetime, ...], hours: tuple[time, ...], tariffs: tuple[Tariff, ...]
     ) -> None:
         """Line tariffs up: one for each stretch between `starts` and, in it, between `hours`."""
-        self._starts = starts
+        self.starts = starts
         self._texts = tuple(start.isoformat() for start in starts)
-        self._hours = hours
+        self.hours = hours
         bounds = (None, *starts, None)
         self.tariffs = tuple(
             tariff.within(*bounds[stretch : stretch + 2])
@@ -61,18 +61,25 @@ class Plan:
         Raises:
             ValueError: the text is no moment.
         """
-        if text.endswith("+00:00") and text[10:11] == "T" and not self._hours:
+        if text.endswith("+00:00") and text[10:11] == "T" and not self.hours:
             return self.tariffs[bisect_right(self._texts, text)]
         moment = datetime.fromisoformat(text)
         return self.at(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
     def at(self, moment: datetime) -> Tariff:
         """Return the tariff that holds at a moment."""
-        stretch = bisect_right(self._starts, moment)
-        if not self._hours:
+        stretch = bisect_right(self.starts, moment)
+        if not self.hours:
             return self.tariffs[stretch]
-        hour = bisect_right(self._hours, moment.astimezone(UTC).time())
-        return self.tariffs[stretch * (len(self._hours) + 1) + hour]
+        hour = bisect_right(self.hours, moment.astimezone(UTC).time())
+        return self.tariffs[stretch * (len(self.hours) + 1) + hour]
+
+    def between(self, since: datetime, until: datetime) -> list[Tariff]:
+        """Return the tariffs that hold at some time from one moment to another of the next day."""
+        days = sorted({moment.astimezone(UTC).date() for moment in (since, until)})
+        turns = (datetime.combine(day, hour, UTC) for day in days for hour in self.hours)
+        moments = [moment for moment in (*self.starts, *turns) if since < moment <= until]
+        return list(dict.fromkeys(self.at(moment) for moment in (since, *moments)))
 
 
 def resolve(
@@ -87,6 +94,12 @@ def resolve(
         book: gives the book; called only where no own rate holds, so that own rates need none.
     """
     return _Resolution(subject, context, rates, book).plan()
+
+
+def listed_model(subject: Subject, rates: Rates, book: Callable[[], Book]) -> Model | None:
+    """Return the book's model that a subject stands for, the user's aliases minded, or None."""
+    found = _Resolution(subject, {}, rates, book).find()
+    return found if isinstance(found, Model) else None
 
 
 def context_of(
@@ -127,6 +140,8 @@ class _Resolution:
                 self.target = subject._replace(model=alias)
             self.prefix = f"alias {subject.model} -> {alias}; "
         self.found: Model | Tariff | None = None
+        self.source: str | None = None
+        """Where what the book lacks of it is from."""
 
     def plan(self) -> Plan:
         subjects = (self.subject, self.target)
@@ -188,11 +203,12 @@ class _Resolution:
                     f"the price book has no provider {subject.provider!r}; {own_rates}, or under "
                     f'[aliases] "{subject.model}" = "provider/model"'
                 )
-            model = book.find(known, subject.model)
+            asked = subject.model.strip().lower()
+            model, self.source = corrected(book.find(known, asked), known, asked)
         except Exception as error:  # noqa: BLE001 - third-party data must not break a user's run
             return self.none(f"the price book cannot be read: {error!r}")
         if model is None:
-            source = free_of_charge(known, subject.model.strip().lower())
+            source = free_of_charge(known, asked)
             if source is not None:
                 return self.free(f"{self.prefix}correction: {subject.model} of {known}", source)
             return self.none(
@@ -212,9 +228,13 @@ class _Resolution:
             rule += f", from {dated.since}"
         if dated.window is not None:
             rule += f", {dated.window}"
+        if self.source is not None:
+            rule += f", corrected by {self.source}"
         rates = dated.rates
         if not rates:
-            source = free_of_charge(model.provider, model.id)
+            # The data takes a fine-tuned model for whatever its user's own part of the name says.
+            tuned = self.target.model.strip().lower().startswith("ft:")
+            source = None if tuned else free_of_charge(model.provider, model.id)
             if source is not None:
                 return self.free(rule, source)
             own_rates = _OWN_RATES.format(self.target.model)

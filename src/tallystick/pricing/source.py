@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 """The version of the form that `read` gives; a change of it makes cached books stale."""
 
 
@@ -87,6 +87,8 @@ def _model(provider: str, model: Any) -> dict[str, Any]:
     else:
         dated = [[None, _prices(prices)]]
     read: dict[str, Any] = {"id": model.id, "match": _clause(model.match), "prices": dated}
+    if model.context_window is not None:
+        read["context_window"] = model.context_window
     if model.price_variants:
         read["variants"] = [
             [dict(variant.when), _constraint(variant.constraint), _prices(variant.prices)]
