@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tallystick.attribution import Attribution as Attribution
+    from tallystick.budget.limit import Budget as Budget
     from tallystick.clock import Clock as Clock
+    from tallystick.errors import BudgetExceeded as BudgetExceeded
+    from tallystick.errors import BudgetRefused as BudgetRefused
+    from tallystick.errors import BudgetUncertain as BudgetUncertain
     from tallystick.errors import ConfigError as ConfigError
     from tallystick.errors import HostError as HostError
     from tallystick.errors import LedgerError as LedgerError
@@ -40,6 +44,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Attribution": "attribution",
+    "Budget": "budget.limit",
+    "BudgetExceeded": "errors",
+    "BudgetRefused": "errors",
+    "BudgetUncertain": "errors",
     "Clock": "clock",
     "ConfigError": "errors",
     "Cost": "money",

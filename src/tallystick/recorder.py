@@ -7,11 +7,12 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
+from tallystick.budget.guard import Guard
 from tallystick.clock import Clock
 from tallystick.usage import RequestUsage
 
 if TYPE_CHECKING:
-    from tallystick.ledger import Ledger
+    from tallystick.ledger import Balance, Ledger
     from tallystick.pricing import Prices
 
 logger = logging.getLogger("tallystick")
@@ -34,6 +35,7 @@ class Recorder:
     ) -> None:
         self.ledger = ledger
         self.prices = prices
+        self.guard = None if ledger is None else Guard(ledger, prices)
         self.clock = clock
         self.on_fault = on_fault
         self.faults = 0
@@ -73,6 +75,10 @@ class Recorder:
         """Count what a ledger that could not be opened does not keep; the log has said why."""
         with self._lock:
             self.faults += 1
+
+    def warn(self, balance: Balance) -> None:
+        """Log that a budget is nearly or wholly used, and call its webhook."""
+        logger.warning("tallystick: budget %s", balance)
 
     def watch(self, doing: str, future: Future[Any]) -> Future[Any]:
         """Count it as a fault if `future` fails, whenever that is."""

@@ -16,14 +16,18 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from tallystick.budget.guard import Draft, Terms, exceeded, stopped_before
 from tallystick.clock import timestamp
+from tallystick.errors import BudgetRefused, BudgetUncertain, LedgerUnavailable
+from tallystick.ledger import BudgetRow, BudgetsChanged, Ended, Granted, HoldRefused
 from tallystick.usage import Outcome, RequestUsage, Status
-from tallystick.wire import Reading, read_object
+from tallystick.wire import Reading, RequestReading, read_object
+from tallystick.wire.rewrite import with_model
 
 if TYPE_CHECKING:
     from tallystick.run import Run
@@ -46,6 +50,9 @@ UNSENT = frozenset(
 
 UNSURE = frozenset({408, 499, 502, 504, 520, 524})
 """HTTP statuses of something between us and the model: the model may have answered, and billed."""
+
+MAX_ATTEMPTS = 10
+"""How often a hold is worked out anew because budgets were changed meanwhile."""
 
 BYTES_PER_TOKEN = 4
 """What a token of English or JSON takes, for estimates only; bounds are another matter."""
@@ -70,18 +77,32 @@ class Request:
         agent: str | None = None,
         turn: int | None = None,
         body: bytes | None = None,
-        max_output_tokens: int | None = None,
+        api: str = "",
+        asked: RequestReading | None = None,
+        max_input_tokens: int | None = None,
     ) -> None:
         self.run = run
         self.provider = provider
         self.model = model
         self.agent = agent
         self.turn = turn
-        self.body_tokens = None if body is None else tokens_in(body)
-        self.max_output_tokens = max_output_tokens
+        self.asked = RequestReading() if asked is None else asked
+        self.api = api
+        self.body = body
+        """What is about to be sent; let go of when it has been."""
+        self.body_tokens = max_input_tokens if body is None else tokens_in(body)
+        self.max_input_tokens = max_input_tokens
+        self.limited_by: str | None = None
+        """The budget that set a limit on the answer, in place of the one asked for."""
+        self.output_limit: int | None = None
+        """That limit, which then has to be sent."""
+        self.replaced_model: str | None = None
+        """The model asked for, where a budget sends the request to a cheaper one instead."""
         self.entry: RequestUsage | None = None
         """What the request came to, once it has ended; None before, and if it was released."""
         self.ended = False
+        self.refusal: BudgetRefused | None = None
+        """Why a budget did not let it leave, where one did not."""
         self._recorder = run.recorder
         self._attribution = run.attribution_now()
         clock = self._recorder.clock
@@ -90,57 +111,171 @@ class Request:
         self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
         self._announced = False
+        self._budgeted = False
         self._lock = threading.Lock()
 
     # Holding.
 
-    def _begin(self) -> Future[Any] | None:
-        """Ask the ledger for the row; the request may leave when the future is done."""
-        ledger = self._recorder.ledger
-        if ledger is None:
-            return None
+    def hold(self) -> None:
+        """Commit the row that says that this request is about to be sent, and hold its budgets.
+
+        Raises:
+            BudgetRefused: a budget does not let it leave. Nothing is held, and it has ended.
+        """
         try:
-            # The row has the estimate already, in case nobody is left to end the request.
-            entry = self._recorder.price(self._entry("held", self._expected()))
-            return ledger.hold(entry, started_ns=self._started)
-        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
-            self._recorder.fault("holding a request", error)
-            return None
+            for future in self._holding():
+                wait([future])
+        except BudgetRefused as refusal:
+            self.refusal, self.ended = refusal, True
+            self.run.emit_sync("on_budget_exceeded", refusal)
+            raise
+        except BaseException as error:
+            # Interrupted before anything was sent.
+            self.release(type(error).__name__)
+            raise
+        self.run.tell_warnings_sync()
+
+    async def hold_async(self) -> None:
+        """`hold`, without blocking the event loop."""
+        try:
+            for future in self._holding():
+                # The row is written whether or not somebody waits for it: the future of a
+                # ledger cannot be cancelled.
+                if not future.done():
+                    waiting = asyncio.wrap_future(future)
+                    await asyncio.wait([waiting])
+                    waiting.exception()
+        except BudgetRefused as refusal:
+            self.refusal, self.ended = refusal, True
+            await self.run.emit("on_budget_exceeded", refusal)
+            raise
+        except BaseException as error:
+            # The caller went away before anything was sent.
+            self.release(type(error).__name__)
+            raise
+        await self.run.tell_warnings()
+
+    def _holding(self) -> Iterator[Future[Any]]:
+        """Hold, yielding what has to be waited for; both ways of waiting drive this.
+
+        A fault of ours lets the request go on, unless a hard budget depends on it.
+        """
+        recorder = self._recorder
+        if recorder.ledger is None or recorder.guard is None:
+            self._unkept(self.run.own_budgets(), "there is no ledger")
+            return
+        for _ in range(MAX_ATTEMPTS):
+            hard: Sequence[BudgetRow] = self.run.own_budgets()
+            try:
+                draft = self._draft()
+                terms = recorder.guard.terms(draft)
+                hard = terms.hard
+                stopped = self.run.stopped_by(terms.claims, terms.version)
+                if stopped is not None:
+                    if recorder.guard.refresh()[0] != terms.version:
+                        continue
+                    raise stopped_before(stopped, draft, self.run.snapshot())
+                # The row has the estimate already, in case nobody is left to end the request.
+                entry = recorder.price(self._entry("held", self._expected()))
+                future = recorder.ledger.hold(
+                    entry,
+                    started_ns=self._started,
+                    ask=terms.ask,
+                    claims=terms.claims,
+                    version=terms.version,
+                )
+                yield future
+                granted = future.result()
+            except BudgetRefused:
+                raise
+            except BudgetsChanged:
+                recorder.guard.refresh()
+            except HoldRefused as refused:
+                if not self._degrade(refused, terms):
+                    error = exceeded(refused, draft, self.run.snapshot())
+                    self.run.stop(refused.balance, terms.version, error)
+                    raise error from None
+            except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+                self._unkept(hard, str(error))
+                recorder.fault("holding a request", error)
+                return
+            else:
+                self._take(granted, terms)
+                return
+        self._unkept(hard, "budgets are being changed all the time")
+        recorder.fault("holding a request", LedgerUnavailable("budgets change all the time"))
+
+    def _draft(self) -> Draft:
+        runs: list[str] = []
+        run: Run | None = self.run
+        while run is not None:
+            runs.append(run.id)
+            run = run.parent
+        return Draft(
+            provider=self.provider,
+            model=self.model,
+            at=self._started,
+            who=self._attribution,
+            agent=self.agent,
+            runs=tuple(runs),
+            budgets=self.run.own_budgets(),
+            api=self.api,
+            body=self.body,
+            asked=self.asked,
+            max_input_tokens=self.max_input_tokens,
+        )
+
+    def _take(self, granted: Any, terms: Terms) -> None:
+        """Go by what was granted: the request may leave."""
+        if isinstance(granted, Granted):
+            self._budgeted = True
+            if terms.limits and granted.output_tokens != self.asked.max_output_tokens:
+                self.output_limit = granted.output_tokens
+                self.limited_by = granted.limited_by or terms.hard[0].name
+            for balance in granted.exceeded:
+                self.run.warn(balance)
+        ledger = self._recorder.ledger
+        if ledger is not None:
+            ledger.mark_sent(self.id)
+
+    def _degrade(self, refused: HoldRefused, terms: Terms) -> bool:
+        """Ask for the cheaper model that the budget names instead, where that can be sent."""
+        name = next(
+            claim.budget.policy.get("on_exceeded", "stop")
+            for claim in terms.claims
+            if claim.budget.id == refused.balance.budget_id
+        )
+        if name in {"stop", "warn", self.model} or self.replaced_model is not None:
+            return False
+        changed = None if self.body is None else with_model(self.api, self.body, name)
+        if changed is None:
+            return False
+        self.replaced_model, self.model, self.body = self.model, name, changed
+        return True
+
+    def _unkept(self, budgets: Sequence[BudgetRow], why: str) -> None:
+        """Refuse what a hard budget needs the ledger for.
+
+        Raises:
+            BudgetUncertain: there is such a budget, and it does not let that pass.
+        """
+        for budget in budgets:
+            if budget.hard and "unkept" not in budget.policy.get("allow", ()):
+                raise BudgetUncertain(
+                    f"a request to {self.model or 'a model'} was not sent: it could not be held "
+                    f'on the budget {budget.name!r} ({why}); allow=["unkept"] lets it pass',
+                    budget=budget.name,
+                    usage=self.run.snapshot(),
+                    setting='allow=["unkept"]',
+                )
 
     def _expected(self) -> dict[str, Any]:
         """Return the counts that an answer of which nothing is known may come to."""
         guess = self._recorder.typical_output(self.model)
-        if self.max_output_tokens is not None:
-            guess = min(guess, self.max_output_tokens)
+        limit = self.asked.max_output_tokens if self.output_limit is None else self.output_limit
+        if limit is not None:
+            guess = min(guess, limit)
         return {"input_tokens": self.body_tokens, "output_tokens": guess, "estimated": True}
-
-    def hold(self) -> None:
-        """Commit the row that says that this request is about to be sent."""
-        future = self._begin()
-        if future is None:
-            return
-        try:
-            future.result()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._recorder.fault("holding a request", error)
-
-    async def hold_async(self) -> None:
-        """`hold`, without blocking the event loop."""
-        future = self._begin()
-        if future is None:
-            return
-        try:
-            # The row is written whether or not somebody waits for it: the future of a ledger
-            # cannot be cancelled.
-            if not future.done():
-                await asyncio.wrap_future(future)
-            future.result()
-        except asyncio.CancelledError:
-            # The caller went away before anything was sent.
-            self.release("CancelledError")
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._recorder.fault("holding a request", error)
 
     # Ending.
 
@@ -270,12 +405,19 @@ class Request:
             return
         try:
             # Where the hold could not be kept, the ledger writes the whole row now.
-            self._recorder.watch(
-                "keeping a request",
-                ledger.finish(entry, raw_usage=raw_usage, duration_ns=duration),
+            future = ledger.finish(
+                entry, raw_usage=raw_usage, duration_ns=duration, budgeted=self._budgeted
             )
+            self._recorder.watch("keeping a request", future)
+            if self._budgeted:
+                future.add_done_callback(self._ended_under_budgets)
         except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
             self._recorder.fault("keeping a request", error)
+
+    def _ended_under_budgets(self, done: Future[Any]) -> None:
+        if done.exception() is None and isinstance(done.result(), Ended):
+            for balance in done.result().warnings:
+                self.run.warn(balance)
 
     def _entry(
         self, status: Status, fields: Mapping[str, Any] | None = None, duration: int | None = None
@@ -287,7 +429,9 @@ class Request:
             "status": status,
             "provider": self.provider,
             "model": self.model,
-            "requested_model": self.model,
+            "requested_model": self.replaced_model or self.model,
+            "output_limit": self.output_limit,
+            "limited_by": self.limited_by,
             "agent": self.agent,
             "turn": self.turn,
             "customer": who.customer,

@@ -82,6 +82,8 @@ class RequestFields(TypedDict, total=False):
     provider_cost: Decimal | str | None
     provider_cost_currency: str | None
     estimated: bool
+    output_limit: int | None
+    limited_by: str | None
     anomalies: Sequence[str]
 
 
@@ -163,6 +165,10 @@ class RequestUsage:
     that is not known of the provider."""
     estimated: _Field[bool] = _Field(False)  # noqa: FBT003 - a default value
     """Whether the counts are an estimate, because the provider never said."""
+    output_limit: _Field[int | None] = _Field(None)
+    """The limit on the answer that a budget set in place of the one asked for, if one did."""
+    limited_by: _Field[str | None] = _Field(None)
+    """The name of that budget."""
     anomalies: _Field[Sequence[str]] = _Field(())
     """What the provider or caller said that cannot be, such as ``input_tokens: -3``."""
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from tallystick.attribution import Attribution
+from tallystick.budget.limit import Budget
 from tallystick.clock import timestamp
-from tallystick.ledger import RunRow
+from tallystick.errors import BudgetExceeded, ConfigError
+from tallystick.ledger import Balance, BudgetRow, Claim, RunRow
 from tallystick.recorder import Recorder
 from tallystick.request import Request
 from tallystick.usage import RequestUsage, Usage
+from tallystick.wire import api_of, read_request
 
 _run: ContextVar[Run | None] = ContextVar("tallystick_run", default=None)
 _attribution: ContextVar[Attribution] = ContextVar(
@@ -78,6 +84,7 @@ class Run:
         hooks: object | None = None,
         host: str | None = None,
         usage: Usage | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         self.recorder = recorder
         self.id = recorder.clock.id("run")
@@ -99,6 +106,19 @@ class Run:
         self._response_ids: set[str] = set()
         self._mirrors: list[Usage] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._budgets = tuple(self._budget_row(budget) for budget in budgets)
+        self._stopped: dict[tuple[str, str, int], BudgetExceeded] = {}
+        self._warnings: deque[tuple[Run, Balance]] = deque()
+
+    def _budget_row(self, budget: Budget) -> BudgetRow:
+        if budget.per != "run":
+            raise ConfigError(
+                f"per={budget.per!r}: a run's own budget is for the run; "
+                "tally.budgets.set() has windows of time"
+            )
+        clock = self.recorder.clock
+        name = budget.name or self.name
+        return budget.row(clock.id("budget"), clock.now(), name=name, run_id=self.id)
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r} {self.id} {self.outcome or 'open'} {self.usage!r}>"
@@ -185,6 +205,7 @@ class Run:
         kept = self.close(outcome_of(error))
         if kept is not None:
             _wait(kept)
+            self.tell_warnings_sync()
             self.emit_sync("on_run_end")
 
     async def __aenter__(self) -> Self:
@@ -212,6 +233,7 @@ class Run:
                 done, _ = await asyncio.wait([waiting], timeout=PATIENCE_SECONDS)
                 if done and not waiting.cancelled():
                     waiting.exception()
+            await self.tell_warnings()
             await self.emit("on_run_end")
 
     @property
@@ -228,7 +250,9 @@ class Run:
         provider: str | None = None,
         agent: str | None = None,
         turn: int | None = None,
+        max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> Request:
         """Return a request for a loop of one's own.
 
@@ -243,15 +267,28 @@ class Run:
             provider: who serves it, by genai-prices' name for the provider.
             agent: which agent asks.
             turn: the loop's turn, from 1.
+            max_input_tokens: the most tokens that it can send; a budget needs this or `body`.
             max_output_tokens: the limit on the answer, if the request sets one.
+            body: what will be sent, as the keywords of the client's method, by which a budget
+                bounds its cost.
+
+        Under a budget, `request.output_limit` is the limit to send where it is not None.
         """
+        sent = None if body is None else json.dumps(body, default=str).encode()
+        api = "" if body is None else api_of(body, provider)
+        asked = read_request(api, sent or b"")
+        if max_output_tokens is not None:
+            asked = replace(asked, max_output_tokens=max_output_tokens)
         return Request(
             self,
             provider=provider,
-            model=model,
+            model=model or asked.model,
             agent=agent,
             turn=turn,
-            max_output_tokens=max_output_tokens,
+            body=sent,
+            api=api,
+            asked=asked,
+            max_input_tokens=max_input_tokens,
         )
 
     def count(self, entry: RequestUsage) -> None:
@@ -300,6 +337,59 @@ class Run:
         """Return the usage so far, taken between two requests and never in the middle of one."""
         with self._lock:
             return self.usage.snapshot()
+
+    # Budgets.
+
+    def own_budgets(self) -> tuple[BudgetRow, ...]:
+        """Return the budgets that this run and the runs around it were started with."""
+        if self.parent is None:
+            return self._budgets
+        return (*self._budgets, *self.parent.own_budgets())
+
+    @property
+    def root(self) -> Run:
+        """The run at the top of the tree: this one where it has no parent."""
+        return self if self.parent is None else self.parent.root
+
+    def stop(self, balance: Balance, version: int, error: BudgetExceeded) -> None:
+        """Refuse all that falls under this budget from here on, in the whole tree of runs.
+
+        A host may turn the error into a text for the model and go on, and what is left of the
+        budget would trickle away. When standing budgets are changed, it is looked at anew.
+        """
+        with self._lock:
+            self.root._stopped.setdefault((balance.budget_id, balance.window, version), error)
+
+    def stopped_by(self, claims: Sequence[Claim], version: int) -> BudgetExceeded | None:
+        """Return the refusal of a budget that has stopped this tree of runs, or None."""
+        stopped = self.root._stopped
+        if not stopped:
+            return None
+        keys = ((claim.budget.id, claim.window, version) for claim in claims)
+        return next((stopped[key] for key in keys if key in stopped), None)
+
+    def warn(self, balance: Balance) -> None:
+        """Say that a budget is nearly or wholly used: the log and webhook now, the hooks soon.
+
+        The thread that commits calls this, which must not run a user's hook.
+        """
+        self.recorder.warn(balance)
+        # At the top, because this run may be over before its last request is committed.
+        self.root._warnings.append((self, balance))
+
+    async def tell_warnings(self) -> None:
+        """Tell the hooks of the warnings that have come up."""
+        warnings = self.root._warnings
+        while warnings:
+            run, balance = warnings.popleft()
+            await run.emit("on_budget_warning", balance)
+
+    def tell_warnings_sync(self) -> None:
+        """`tell_warnings` from plain code."""
+        warnings = self.root._warnings
+        while warnings:
+            run, balance = warnings.popleft()
+            run.emit_sync("on_budget_warning", balance)
 
     # Telling the user's hooks.
 

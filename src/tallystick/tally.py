@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+from tallystick.budget.limit import Budget
 from tallystick.clock import Clock
 from tallystick.errors import ConfigError, LedgerError, LedgerUnavailable
 from tallystick.ledger import Ledger, open_ledger
@@ -112,6 +114,7 @@ class Tally:
         user: str | None = None,
         project: str | None = None,
         session: str | None = None,
+        budget: Budget | Sequence[Budget] = (),
         hooks: object | None = None,
         **tags: Any,
     ) -> Run:
@@ -121,14 +124,26 @@ class Tally:
             name: what the run is called in reports.
             customer: whom it is for; so `user`, `project` and `session`. What is not given is
                 inherited from the surrounding run or `attribute`.
+            budget: what all requests inside may cost, use or number, children included. A
+                request that does not fit is never sent, and raises `BudgetExceeded`.
             hooks: an object that has any of `on_run_start(run)`, `on_llm_start(run, request)`,
-                `on_llm_end(run, entry)` and `on_run_end(run)`, plain or async. An error of
-                `on_llm_start` stops the request before it is sent.
+                `on_llm_end(run, entry)`, `on_budget_warning(run, balance)`,
+                `on_budget_exceeded(run, error)` and `on_run_end(run)`, plain or async. An error
+                of `on_llm_start` stops the request before it is sent.
             tags: any other attribution.
+
+        Raises:
+            ConfigError: a budget is for a window of time, and not for a run.
         """
         known = {"customer": customer, "user": user, "project": project, "session": session}
         values = {key: value for key, value in known.items() if value is not None}
-        return Run(self._recorder, str(name), attribution={**values, **tags}, hooks=hooks)
+        return Run(
+            self._recorder,
+            str(name),
+            attribution={**values, **tags},
+            hooks=hooks,
+            budgets=(budget,) if isinstance(budget, Budget) else tuple(budget),
+        )
 
     def track(self, target: T) -> T:
         """Count every request of a host or a client from here on.

@@ -14,7 +14,7 @@ import pytest
 
 from tallystick.clock import Clock
 from tallystick.errors import LedgerError, LedgerUnavailable
-from tallystick.ledger import open_ledger, sqlite, writer
+from tallystick.ledger import open_ledger, sqlite, sqlite_store, writer
 from tallystick.ledger.ledger import Ledger
 from tallystick.ledger.location import Location
 from tallystick.ledger.sqlite_store import SqliteStore
@@ -189,13 +189,34 @@ async def test_threads_and_tasks_together_lose_nothing(ledger, make):
 def test_a_ledger_that_stays_locked_fails_in_words_and_works_again(
     ledger, make, locked, monkeypatch
 ):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 0.1)
     run = make.row()
     with pytest.raises(LedgerUnavailable, match=r"usage\.db is locked by another process"):
         ledger.open_run(run).result(5)
     locked.execute("ROLLBACK")
     make.settle(ledger, run)
     assert ledger.run(run.id) == run
+
+
+def test_a_ledger_that_stays_locked_holds_up_the_first_and_not_every_request(
+    ledger, make, locked, monkeypatch
+):
+    waited = []
+
+    def begin(connection, *, patient, seconds):
+        waited.append(seconds)
+        sqlite.begin(connection, patient=patient, seconds=0.01)
+
+    run = make.row()
+    monkeypatch.setattr(sqlite_store, "begin", begin)
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailable):
+            ledger.open_run(run).result()
+    locked.execute("ROLLBACK")
+    ledger.open_run(run).result()
+    ledger.open_run(run).result()
+    patient, brief = sqlite_store.BUSY_SECONDS, sqlite_store.BRIEF_SECONDS
+    assert waited == [patient, brief, brief, brief, patient]
 
 
 def test_a_short_lock_is_waited_for(ledger, make, locked):

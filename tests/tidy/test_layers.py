@@ -21,6 +21,7 @@ LAYERS = (
     "wire",
     "pricing",
     "ledger",
+    "budget",
     "recorder",
     "request",
     "run",

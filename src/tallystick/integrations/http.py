@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
+from tallystick.errors import BudgetRefused, BudgetUncertain
 from tallystick.recorder import Recorder
 from tallystick.request import UNSURE, Request
 from tallystick.run import Run, current_run
@@ -28,6 +29,7 @@ from tallystick.wire import (
     read_request,
     read_response,
 )
+from tallystick.wire.rewrite import with_output_limit
 
 _MARK = "tallystick"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared, not bound
@@ -65,6 +67,51 @@ class Attempt:
         self._called = called
         self._own_run = own_run
         self._reader: StreamReader | None = None
+
+    def sent(
+        self, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of `send` with the request as a budget lets it leave.
+
+        Raises:
+            BudgetUncertain: the limit on the answer that the hold rests on cannot be set.
+        """
+        held = self.request
+        body, held.body = held.body, None
+        if held.output_limit is None and held.replaced_model is None:
+            return arguments, options
+        if held.output_limit is not None and body is not None:
+            body = with_output_limit(
+                self.api, body, held.output_limit, model=held.model, provider=held.provider
+            )
+        if body is None:
+            held.release("limit_not_set")
+            held.refusal = BudgetUncertain(
+                f"a request to {held.model or 'a model'} was not sent: no limit can be set on its "
+                f"answer, and the budget {held.limited_by!r} affords {held.output_limit} tokens; "
+                "set one in the request",
+                budget=held.limited_by,
+                usage=held.run.snapshot(),
+                setting="the request's own limit",
+            )
+            raise held.refusal
+        request = _with_body(_request_of(arguments, options), body)
+        if "request" in options:
+            return arguments, {**options, "request": request}
+        return (*arguments[:-1], request), options
+
+    def refuse(self, refusal: BudgetRefused, request: Any) -> Any:
+        """Raise the refusal so that it reaches the caller at once.
+
+        Clients that Stainless makes (openai, anthropic) take an exception of the HTTP client for
+        a broken connection, wait and try again. They are given a response in place of it, which
+        raises the refusal when they look at its status; that they do not catch.
+        """
+        self._done()
+        if "x-stainless-lang" not in request.headers:
+            raise refusal
+        module = sys.modules[type(request).__module__.partition(".")[0]]
+        return _refused(module.Response, refusal, request)
 
     def fail(self, error: BaseException) -> None:
         """End it by an exception of the client."""
@@ -118,6 +165,14 @@ class Attempt:
         self.request.announce_sync()
         if self._own_run is not None:
             self._own_run.close("completed")
+
+
+def _refused(kind: Any, refusal: BudgetRefused, request: Any) -> Any:
+    class Refused(kind):  # type: ignore[misc]
+        def raise_for_status(self) -> Any:
+            raise refusal
+
+    return Refused(402, request=request, json={"error": {"message": str(refusal)}})
 
 
 class _Body:
@@ -243,7 +298,8 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
     about: dict[str, Any] = {
         "provider": provider_of(url, api) or ("local" if host in _LOOPBACK else host),
         "model": model,
-        "max_output_tokens": asked.max_output_tokens,
+        "api": api,
+        "asked": asked,
         "body": body,
     }
     if call is not None:
@@ -272,8 +328,12 @@ def _send_async(
         if begun is None:
             return await original(*arguments, **options)
         attempt, held = begun
-        if not held:
-            await attempt.request.start()
+        try:
+            if not held:
+                await attempt.request.start()
+            arguments, options = attempt.sent(arguments, options)
+        except BudgetRefused as refusal:
+            return attempt.refuse(refusal, _request_of(arguments, options))
         try:
             response = await original(*arguments, **options)
         except BaseException as error:
@@ -292,8 +352,12 @@ def _send(original: Callable[..., Any], recorder: Recorder | None) -> Callable[.
         if begun is None:
             return original(*arguments, **options)
         attempt, held = begun
-        if not held:
-            attempt.request.start_sync()
+        try:
+            if not held:
+                attempt.request.start_sync()
+            arguments, options = attempt.sent(arguments, options)
+        except BudgetRefused as refusal:
+            return attempt.refuse(refusal, _request_of(arguments, options))
         try:
             response = original(*arguments, **options)
         except BaseException as error:
@@ -310,16 +374,35 @@ def _begin_safely(
     arguments: tuple[Any, ...], options: dict[str, Any], recorder: Recorder | None
 ) -> tuple[Attempt, bool] | None:
     try:
-        # The last positional argument is the request: bound methods give it alone, functions of
-        # a class give the client before it.
-        request = options["request"] if "request" in options else arguments[-1]
-        return _begin(request, recorder)
+        return _begin(_request_of(arguments, options), recorder)
     except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
         run = current_run()
         known = run.recorder if run is not None else recorder
         if known is not None:
             known.fault("reading a request", error)
         return None
+
+
+def _request_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    # The last positional argument is the request: bound methods give it alone, functions of a
+    # class give the client before it.
+    return options["request"] if "request" in options else arguments[-1]
+
+
+def _with_body(request: Any, body: bytes) -> Any:
+    """Return the request with another body, and all else as it was."""
+    headers = [
+        (name, value)
+        for name, value in request.headers.raw
+        if name.lower() not in {b"content-length", b"transfer-encoding"}
+    ]
+    return type(request)(
+        request.method,
+        request.url,
+        headers=headers,
+        content=body,
+        extensions=request.extensions,
+    )
 
 
 def _guard(attempt: Attempt, action: Callable[..., None], *arguments: Any) -> None:

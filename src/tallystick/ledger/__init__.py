@@ -17,11 +17,14 @@ from tallystick.ledger.balance import (
     Unit,
 )
 from tallystick.ledger.ledger import Ledger, open_ledger
+from tallystick.ledger.reconciliation import Reconciliation
+from tallystick.ledger.rollup import ROLLUP_KEYS, Rollup, split
 from tallystick.ledger.store import RunOutcome, RunRow, RunTotals
 from tallystick.ledger.verify import Verification
 
 __all__ = [
     "PERIODS",
+    "ROLLUP_KEYS",
     "UNITS",
     "Adjustment",
     "Amounts",
@@ -35,10 +38,13 @@ __all__ = [
     "HoldRefused",
     "Ledger",
     "Per",
+    "Reconciliation",
+    "Rollup",
     "RunOutcome",
     "RunRow",
     "RunTotals",
     "Unit",
     "Verification",
     "open_ledger",
+    "split",
 ]

@@ -133,6 +133,8 @@ class Granted(NamedTuple):
     """What a hold was granted: the limit on the answer, and budgets that it passed a mark of."""
 
     output_tokens: int
+    limited_by: str | None = None
+    """The name of the budget that afforded no more; None where all that was wanted was granted."""
     exceeded: tuple[Balance, ...] = ()
     """Budgets that only warn, and that the request did not fit into."""
 

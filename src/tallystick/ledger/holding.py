@@ -42,7 +42,7 @@ class Cursor(Protocol):
 Execute = Callable[[str, Sequence[Any]], Cursor]
 
 _AMOUNTS = ", ".join(
-    f"{kind}_{unit}" for kind in ("limit", "spent", "held", "debt") for unit in UNITS
+    f"balances.{kind}_{unit}" for kind in ("limit", "spent", "held", "debt") for unit in UNITS
 )
 BALANCE_COLUMNS = f'budget_id, "window", begins_at, ends_at, balances.hard, {_AMOUNTS}, unpriced'
 """What `balance_of` reads, from `balances` alone."""
@@ -155,7 +155,8 @@ def grant(
         raise HoldRefused(balance, unit, getattr(ask.amounts(ask.least), unit))
     amounts = ask.amounts(granted)
     exceeded = tuple(balance for balance in soft if not _fits(balance, amounts))
-    return Granted(granted, exceeded), [(claim, amounts) for claim in ordered]
+    limited_by = None if tightest is None else tightest[0].name
+    return Granted(granted, limited_by, exceeded), [(claim, amounts) for claim in ordered]
 
 
 def _balance(execute: Execute, claim: Claim) -> Balance:

@@ -41,6 +41,13 @@ OLDEST_SQLITE = (3, 35, 0)
 BUSY_SECONDS = 5.0
 """How long a write waits for other processes before it fails."""
 
+BRIEF_SECONDS = 0.1
+"""How long it waits where one has just failed so: a file that is locked for good should hold up
+one request, and not every one."""
+
+BRIEFLY_FOR_SECONDS = 30.0
+"""For how long after such a failure."""
+
 _LONGEST_PAUSE_SECONDS = 0.02
 
 _LARGEST_IDLE_LOG = 32 * 1024 * 1024
@@ -175,7 +182,15 @@ def expected_schema(listing: str) -> list[tuple[str, str, str]]:
         return rows
 
 
-def begin(connection: sqlite3.Connection, *, patient: bool = True) -> None:
+def is_busy(error: Error) -> bool:
+    """Whether it is that somebody else has the file locked."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def begin(
+    connection: sqlite3.Connection, *, patient: bool = True, seconds: float = BUSY_SECONDS
+) -> None:
     """Begin to write, waiting for other processes with pauses that differ from theirs.
 
     SQLite's own waiting backs off to a tenth of a second, in which a busy file passes a patient
@@ -184,14 +199,13 @@ def begin(connection: sqlite3.Connection, *, patient: bool = True) -> None:
     Raises:
         Busy: another process writes, and the call is not patient.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + seconds
     pause = 0.0005
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-            if not busy or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             if not patient:
                 raise Busy("another process is writing") from error

@@ -23,6 +23,9 @@ from tallystick.ledger.operations import apply
 from tallystick.ledger.process import Processes
 from tallystick.ledger.schema import VERSION
 from tallystick.ledger.sqlite import (
+    BRIEF_SECONDS,
+    BRIEFLY_FOR_SECONDS,
+    BUSY_SECONDS,
     REFUSED,
     Connection,
     Durability,
@@ -34,6 +37,7 @@ from tallystick.ledger.sqlite import (
     connect_to_write,
     expected_schema,
     failure,
+    is_busy,
 )
 from tallystick.ledger.store import Operation, Query, Result
 
@@ -75,6 +79,7 @@ class SqliteStore:
         self._reading: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._look_again = 0.0
+        self._brief_until = 0.0
         self._closed = False
         self._become_new()
         if self._path is not None and not check(self._path, writing=not read_only):
@@ -133,7 +138,7 @@ class SqliteStore:
             connection = self._writing = self._connect_to_write()
         if self._processes is not None and not self._registered:
             self._processes.enter(self.process_id)
-        begin(connection, patient=patient)
+        self._begin(connection, patient=patient)
         try:
             if not self._registered:
                 row = (self.process_id, os.getpid(), platform.node(), self._clock.now())
@@ -152,6 +157,16 @@ class SqliteStore:
         self._registered = True
         self.untidy += len(operations)
         return results
+
+    def _begin(self, connection: Connection, *, patient: bool) -> None:
+        brief = time.monotonic() < self._brief_until
+        try:
+            begin(connection, patient=patient, seconds=BRIEF_SECONDS if brief else BUSY_SECONDS)
+        except Error as error:
+            if is_busy(error):
+                self._brief_until = time.monotonic() + BRIEFLY_FOR_SECONDS
+            raise
+        self._brief_until = 0.0
 
     def _apply(self, connection: Connection, operation: Operation, again: bool) -> Result:  # noqa: FBT001
         try:

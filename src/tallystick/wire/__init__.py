@@ -1,7 +1,7 @@
 """What providers say on the wire, read into counts: pure functions, no host imported."""
 
 from tallystick.wire.reading import Reading, RequestReading
-from tallystick.wire.requests import read_request
+from tallystick.wire.requests import api_of, read_request
 from tallystick.wire.response import read_response
 from tallystick.wire.routes import API, identify, model_of, provider_of
 from tallystick.wire.shapes import read_object
@@ -12,6 +12,7 @@ __all__ = [
     "Reading",
     "RequestReading",
     "StreamReader",
+    "api_of",
     "identify",
     "model_of",
     "provider_of",

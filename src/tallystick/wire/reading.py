@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from tallystick.usage import Outcome, count, shown
 
@@ -166,6 +166,13 @@ class RequestReading:
     """The length of the whole body."""
     n: int = 1
     """How many choices are asked for."""
+    service_tier: str | None = None
+    modifiers: Mapping[str, str] = field(default_factory=dict)
+    """What else is asked for that changes the price, such as ``speed``."""
+    cache_write: Literal["none", "5m", "1h"] | None = None
+    """The longest life of what is asked to be kept in a cache; None where the API has no say."""
+    audio_output: bool = False
+    """Whether the answer may be spoken."""
 
 
 def mark_error(reading: Reading, status: int) -> None:

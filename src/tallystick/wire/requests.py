@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tallystick.usage import count
 from tallystick.wire.reading import RequestReading, text
+from tallystick.wire.routes import API
 
-__all__ = ["read_request"]
+__all__ = ["api_of", "read_request"]
 
 # Where each API keeps its output limit: top-level names, then names in a nested object.
 LIMITS: Final = (
@@ -18,6 +20,8 @@ LIMITS: Final = (
     "max_tokens",
     "max_tokens_to_sample",
 )
+MODIFIERS: Final = ("speed", "inference_geo")
+_HOUR: Final = re.compile(rb'"ttl"\s*:\s*"1h"')
 NESTED: Final = (
     ("generationConfig", "maxOutputTokens"),
     ("generation_config", "max_output_tokens"),
@@ -26,6 +30,17 @@ NESTED: Final = (
     ("textGenerationConfig", "maxTokenCount"),
     ("options", "num_predict"),
 )
+
+
+def api_of(body: Mapping[str, Any], provider: str | None = None) -> API:
+    """Return the API that a body is most likely meant for, where no URL says so."""
+    if "contents" in body:
+        return "gemini.generate"
+    if "input" in body:
+        return "openai.embeddings" if "encoding_format" in body else "openai.responses"
+    if provider == "anthropic":
+        return "anthropic.messages"
+    return "openai.chat"
 
 
 def read_request(api: str | None, body: bytes) -> RequestReading:
@@ -49,7 +64,26 @@ def read_request(api: str | None, body: bytes) -> RequestReading:
         max_output_tokens=_limit(asked),
         input_bytes=len(body),
         n=_choices(asked),
+        service_tier=text(asked.get("service_tier")),
+        modifiers={
+            name: value for name in MODIFIERS if (value := text(asked.get(name))) is not None
+        },
+        cache_write=_cache_write(body) if api == "anthropic.messages" else None,
+        audio_output=isinstance(asked.get("audio"), Mapping) or "audio" in _modalities(asked),
     )
+
+
+def _cache_write(body: bytes) -> Literal["none", "5m", "1h"]:
+    # Looked for in the text: a false find only makes the bound higher.
+    if b'"cache_control"' not in body:
+        return "none"
+    return "1h" if _HOUR.search(body) else "5m"
+
+
+def _modalities(asked: Mapping[str, Any]) -> str:
+    config = asked.get("generationConfig")
+    nested = config.get("responseModalities") if isinstance(config, Mapping) else None
+    return str([asked.get("modalities"), nested]).lower()
 
 
 def _streams(api: str | None, asked: Mapping[str, Any]) -> bool:

@@ -6,20 +6,26 @@ import json
 from typing import Any
 
 import agents
+from agents import AgentsException, ModelBehaviorError
 from agents import usage as agents_usage
 from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.tracing import get_current_span
 from agents.tracing.span_data import TurnSpanData
 
+from tallystick.errors import BudgetExceeded, BudgetRefused
 from tallystick.integrations import http
+from tallystick.integrations.openai_agents.refusal import asked_of, host_error, with_settings
 from tallystick.integrations.openai_agents.usage import HostUsage, counts_of, readings_of
 from tallystick.recorder import Recorder
 from tallystick.request import Request, tokens_in
 from tallystick.run import Run, current_run
 from tallystick.usage import Usage
-from tallystick.wire import Reading, provider_of
+from tallystick.wire import API, Reading, provider_of, read_request
 
 HOST = "openai-agents"
+
+_API: API = "openai.responses"
+"""The shape in which a call is looked at that goes out by other ways than HTTP."""
 
 
 class ModelCall:
@@ -41,11 +47,30 @@ class ModelCall:
         self._held: Request | None = None
         """The request that was held before the model was called, until an attempt takes it."""
 
-    async def begin(self, asked: Any) -> None:
-        """Hold a request before the model is called, unless HTTP is sure to see it leave."""
-        if not http.sees(http_client(self._model)):
-            self._held = self._request(body=_body_of(asked))
+    async def begin(
+        self, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Hold a request before the model is called, unless HTTP is sure to see it leave.
+
+        Returns:
+            The arguments to call the model with: a budget may lower the limit on the answer.
+
+        Raises:
+            BudgetRefused: a budget does not let it leave.
+        """
+        if http.sees(http_client(self._model)):
+            return arguments, options
+        body = _body_of(asked_of(arguments, options))
+        about = {} if body is None else {"body": body, "asked": read_request(_API, body)}
+        self._held = self._request(api=_API, **about)
+        try:
             await self._held.start()
+        except BudgetRefused as refusal:
+            await self.announce()
+            raise host_error(refusal) from None
+        if self._held.output_limit is None:
+            return arguments, options
+        return with_settings(arguments, options, max_tokens=self._held.output_limit)
 
     def _request(self, **about: Any) -> Request:
         known = {"provider": _provider(self._model), "model": _name(self._model), **self._about}
@@ -60,9 +85,44 @@ class ModelCall:
             return self._request(**about), False
         held.provider = about["provider"]
         held.model = about["model"] or held.model
-        held.max_output_tokens = about["max_output_tokens"]
+        held.api, held.asked, held.body = about["api"], about["asked"], about["body"]
         held.body_tokens = tokens_in(about["body"])
         return held, True
+
+    @property
+    def limited_by(self) -> str | None:
+        """The budget that set the limit on the answer of the latest attempt, if one did."""
+        return self.requests[-1].limited_by if self.requests else None
+
+    def cut_short(self) -> BudgetRefused:
+        """Return the error of an answer that was cut by the limit that a budget set."""
+        request = self.requests[-1]
+        return host_error(
+            BudgetExceeded(
+                f"budget {request.limited_by!r}: the answer of {request.model} was cut at "
+                f"{request.output_limit} tokens, because the budget affords no more",
+                budget=request.limited_by,
+                usage=self.run.snapshot(),
+                unit="tokens",
+                asked=request.asked.max_output_tokens,
+            )
+        )
+
+    def raise_refusal(self, error: BaseException) -> None:
+        """Raise what a budget has to do with an error of the model, in the SDK's kind.
+
+        Whatever a model or its client makes of a refusal, the caller gets the refusal.
+
+        Raises:
+            BudgetRefused: a budget refused the latest attempt, or cut its answer.
+        """
+        if isinstance(error, AgentsException) and isinstance(error, BudgetRefused):
+            return
+        refusal = self.requests[-1].refusal if self.requests else None
+        if refusal is not None and isinstance(error, Exception):
+            raise host_error(refusal) from None
+        if self.limited_by is not None and isinstance(error, ModelBehaviorError):
+            raise self.cut_short() from error
 
     def complete(self, response: Any) -> None:
         """The model has answered: count what HTTP did not see."""

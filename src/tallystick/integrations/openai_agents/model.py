@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 from agents import Model, ModelProvider
 from agents.models.chatcmpl_helpers import ChatCmplHelpers
 
+from tallystick.errors import BudgetRefused
 from tallystick.integrations import http
 from tallystick.integrations.openai_agents.call import ModelCall, http_client
+from tallystick.integrations.openai_agents.refusal import advice, with_settings
 from tallystick.recorder import Recorder
 from tallystick.run import current_run
 from tallystick.wire import Reading
@@ -45,7 +46,9 @@ class TrackedModel(Model):
         await self._inner.close()
 
     def get_retry_advice(self, request: Any) -> Any:
-        """Return the model's own advice."""
+        """Return the model's own advice, and for a refusal of a budget not to try again."""
+        if isinstance(request.error, BudgetRefused):
+            return advice()
         return self._inner.get_retry_advice(request)
 
     def _call(self) -> ModelCall | None:
@@ -68,13 +71,14 @@ class TrackedModel(Model):
         call = self._call()
         if call is None:
             return await self._inner.get_response(*arguments, **options)
-        await call.begin(_input_of(arguments, options))
+        arguments, options = await call.begin(arguments, options)
         token = http.call_of.set(call)
         try:
             response = await self._inner.get_response(*arguments, **options)
         except BaseException as error:
             self._count(call, call.fail, error)
             await call.announce()
+            call.raise_refusal(error)
             raise
         finally:
             http.call_of.reset(token)
@@ -90,7 +94,7 @@ class TrackedModel(Model):
             async for event in self._inner.stream_response(*arguments, **options):
                 yield event
             return
-        await call.begin(_input_of(arguments, options))
+        arguments, options = await call.begin(arguments, options)
         stream: Any = None
         watch = _Watch()
         try:
@@ -119,6 +123,8 @@ class TrackedModel(Model):
                     _asks_usage.reset(asking)
                     http.call_of.reset(token)
                 self._count(call, watch.see, event)
+                if watch.cut and call.limited_by is not None:
+                    raise call.cut_short()
                 yield event
         except BaseException as error:
             try:
@@ -131,6 +137,7 @@ class TrackedModel(Model):
                 else:
                     self._count(call, call.fail, error, watch.seen)
             await call.announce()
+            call.raise_refusal(error)
             raise
         self._count(call, call.complete, watch.terminal)
         call.expect(getattr(watch.terminal, "usage", None), same=False)
@@ -148,10 +155,7 @@ class TrackedModel(Model):
         settings = options.get("model_settings", arguments[2] if len(arguments) > 2 else None)
         if not names & _CHAT_MODELS or getattr(settings, "include_usage", True) is not None:
             return arguments, options
-        settings = dataclasses.replace(settings, include_usage=True)  # type: ignore[type-var]
-        if "model_settings" in options:
-            return arguments, {**options, "model_settings": settings}
-        return (*arguments[:2], settings, *arguments[3:]), options
+        return with_settings(arguments, options, include_usage=True)
 
     def _count(self, call: ModelCall, action: Any, *arguments: Any) -> None:
         """Do what counting takes. If it fails, the call is in doubt and the host goes on."""
@@ -171,6 +175,8 @@ class _Watch:
     def __init__(self) -> None:
         self.started = False
         self.terminal: Any = None
+        self.cut = False
+        """Whether the answer was cut by a limit."""
         self.seen = Reading()
 
     def see(self, event: Any) -> None:
@@ -180,6 +186,7 @@ class _Watch:
             return
         if kind in _TERMINAL:
             self.terminal = event.response
+            self.cut = kind == "response.incomplete"
         elif kind.endswith(".delta"):
             self.seen.output_events += 1
             text = str(getattr(event, "delta", ""))
@@ -222,10 +229,6 @@ def _refuses_usage(error: Exception) -> bool:
         return False
     text = str(error)
     return "stream_options" in text or "include_usage" in text
-
-
-def _input_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return [*arguments[:2], options.get("system_instructions"), options.get("input")]
 
 
 async def _close(stream: Any) -> None:

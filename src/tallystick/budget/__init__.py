@@ -1,0 +1,1 @@
+"""Limits on what may be spent, held before a request is sent."""
