@@ -1,5 +1,6 @@
 """The examples of the README and the guides run as they stand, against the testing provider."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -48,8 +49,29 @@ def test_the_example_of_the_readme_counts_a_run(provider):
     assert request.startswith("Planner 1 gpt-5-mini settled")
 
 
+def test_the_two_lines_of_the_readme_stop_a_run(provider, tmp_path):
+    """At a price of a dollar for a token, fifty cents buy nothing."""
+    _, two_lines, _ = examples("README.md")
+    config = tmp_path / "tallystick.toml"
+    config.write_text(
+        '[[rates]]\nmodel = "*"\noutput_per_million = 1000000\ninput_per_million = 0\n'
+    )
+    body = "\n".join(f"    {line}" for line in two_lines.splitlines())
+    names = {"tallystick": tallystick, "Runner": agents.Runner}
+    names["agent"] = agents.Agent("Planner", model="gpt-5-mini")
+    code = f"async def example():\n{body}\n"
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - ours
+    with tallystick.open(config=config, on_fault="raise") as tally:
+        tally.track("openai-agents")
+        names["tally"] = tally
+        with pytest.raises(tallystick.BudgetExceeded):
+            asyncio.run(names["example"]())
+        tally.untrack("openai-agents")
+    assert provider.served == []
+
+
 def test_the_loop_of_ones_own_of_the_readme(provider, capsys):
-    _, loop = examples("README.md")
+    *_, loop = examples("README.md")
     with tallystick.open(on_fault="raise") as tally, openai.OpenAI() as client:
         run(loop, tally=tally, client=client)
     assert capsys.readouterr().out.startswith("$0.0000")

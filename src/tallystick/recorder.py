@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
 from tallystick.budget.guard import Guard
+from tallystick.budget.warning import Event, notify, worded
 from tallystick.clock import Clock
 from tallystick.usage import RequestUsage
 
 if TYPE_CHECKING:
-    from tallystick.ledger import Balance, Ledger
+    from tallystick.ledger import Balance, BudgetRow, Ledger
     from tallystick.pricing import Prices
 
 logger = logging.getLogger("tallystick")
@@ -76,9 +77,22 @@ class Recorder:
         with self._lock:
             self.faults += 1
 
-    def warn(self, balance: Balance) -> None:
-        """Log that a budget is nearly or wholly used, and call its webhook."""
-        logger.warning("tallystick: budget %s", balance)
+    def warn(self, balance: Balance, budget: BudgetRow) -> None:
+        """Log that a budget is nearly or wholly used, and tell its webhook."""
+        logger.warning("tallystick: budget %s", worded(balance))
+        self.tell(balance, budget, "budget.warning")
+
+    def tell(self, balance: Balance, budget: BudgetRow, event: Event) -> None:
+        """Tell the webhook of a budget, if it has one, beside the run."""
+        url = budget.policy.get("webhook")
+        if url is not None:
+            scope, now = budget.scope, self.clock.now()
+            notify(balance, url, event=event, at=now, scope=scope, failed=self._not_told)
+
+    def _not_told(self, *_: object) -> None:
+        # It has been logged, and a thread of its own has nobody to raise to.
+        with self._lock:
+            self.faults += 1
 
     def watch(self, doing: str, future: Future[Any]) -> Future[Any]:
         """Count it as a fault if `future` fails, whenever that is."""
@@ -122,6 +136,10 @@ class Recorder:
         if entry.output_tokens and entry.model is not None:
             before = self._typical_output.get(entry.model, entry.output_tokens)
             self._typical_output[entry.model] = (3 * before + entry.output_tokens) // 4
+
+    def known_output(self, model: str | None) -> int | None:
+        """Return how many tokens an answer of this model usually has; None where none was seen."""
+        return None if model is None else self._typical_output.get(model)
 
     def typical_output(self, model: str | None) -> int:
         """Return how many tokens an answer of this model usually has."""

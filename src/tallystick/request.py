@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from tallystick.budget.guard import Draft, Terms, exceeded, stopped_before
 from tallystick.clock import timestamp
 from tallystick.errors import BudgetRefused, BudgetUncertain, LedgerUnavailable
-from tallystick.ledger import BudgetRow, BudgetsChanged, Ended, Granted, HoldRefused
+from tallystick.ledger import (
+    NOTHING,
+    Balance,
+    BudgetRow,
+    BudgetsChanged,
+    Claim,
+    Ended,
+    Granted,
+    HoldRefused,
+)
 from tallystick.usage import Outcome, RequestUsage, Status
 from tallystick.wire import Reading, RequestReading, read_object
 from tallystick.wire.rewrite import with_model
@@ -111,7 +120,8 @@ class Request:
         self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
         self._announced = False
-        self._budgeted = False
+        self._claims: tuple[Claim, ...] = ()
+        """The budgets that it holds on."""
         self._lock = threading.Lock()
 
     # Holding.
@@ -194,10 +204,14 @@ class Request:
                 if not self._degrade(refused, terms):
                     error = exceeded(refused, draft, self.run.snapshot())
                     self.run.stop(refused.balance, terms.version, error)
+                    budget = self._budget_of(refused, terms)
+                    recorder.tell(refused.balance, budget, "budget.exceeded")
                     raise error from None
             except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
                 self._unkept(hard, str(error))
                 recorder.fault("holding a request", error)
+                # A commit that failed may have been kept all the same, by a disk that is full.
+                recorder.ledger.mark_sent(self.id)
                 return
             else:
                 self._take(granted, terms)
@@ -206,18 +220,13 @@ class Request:
         recorder.fault("holding a request", LedgerUnavailable("budgets change all the time"))
 
     def _draft(self) -> Draft:
-        runs: list[str] = []
-        run: Run | None = self.run
-        while run is not None:
-            runs.append(run.id)
-            run = run.parent
         return Draft(
             provider=self.provider,
             model=self.model,
             at=self._started,
             who=self._attribution,
             agent=self.agent,
-            runs=tuple(runs),
+            runs=self.run.lineage(),
             budgets=self.run.own_budgets(),
             api=self.api,
             body=self.body,
@@ -228,23 +237,41 @@ class Request:
     def _take(self, granted: Any, terms: Terms) -> None:
         """Go by what was granted: the request may leave."""
         if isinstance(granted, Granted):
-            self._budgeted = True
             if terms.limits and granted.output_tokens != self.asked.max_output_tokens:
                 self.output_limit = granted.output_tokens
                 self.limited_by = granted.limited_by or terms.hard[0].name
+            self._claims = terms.claims
             for balance in granted.exceeded:
-                self.run.warn(balance)
+                self._warn(balance)
         ledger = self._recorder.ledger
         if ledger is not None:
             ledger.mark_sent(self.id)
 
+    def _join(self, outer: Request) -> None:
+        """Come under the budgets of the request that this one was made inside.
+
+        Nothing is held: it was sent already. What it cost is posted when it settles.
+        """
+        ledger = self._recorder.ledger
+        if ledger is None or not outer._claims:
+            return
+        self._claims = outer._claims
+        try:
+            future = ledger.hold(
+                self._entry("held"), started_ns=self._started, ask=NOTHING, claims=self._claims
+            )
+            self._recorder.watch("holding a request", future)
+        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+            self._recorder.fault("holding a request", error)
+
+    @staticmethod
+    def _budget_of(refused: HoldRefused, terms: Terms) -> BudgetRow:
+        wanted = refused.balance.budget_id
+        return next(claim.budget for claim in terms.claims if claim.budget.id == wanted)
+
     def _degrade(self, refused: HoldRefused, terms: Terms) -> bool:
         """Ask for the cheaper model that the budget names instead, where that can be sent."""
-        name = next(
-            claim.budget.policy.get("on_exceeded", "stop")
-            for claim in terms.claims
-            if claim.budget.id == refused.balance.budget_id
-        )
+        name = self._budget_of(refused, terms).policy.get("on_exceeded", "stop")
         if name in {"stop", "warn", self.model} or self.replaced_model is not None:
             return False
         changed = None if self.body is None else with_model(self.api, self.body, name)
@@ -312,6 +339,7 @@ class Request:
                     turn=self.turn,
                 )
                 other.note(f"inside: {self.id}")
+                inside._join(self)
                 inside.settle(other)
         return entry
 
@@ -406,10 +434,10 @@ class Request:
         try:
             # Where the hold could not be kept, the ledger writes the whole row now.
             future = ledger.finish(
-                entry, raw_usage=raw_usage, duration_ns=duration, budgeted=self._budgeted
+                entry, raw_usage=raw_usage, duration_ns=duration, budgeted=bool(self._claims)
             )
             self._recorder.watch("keeping a request", future)
-            if self._budgeted:
+            if self._claims:
                 future.add_done_callback(self._ended_under_budgets)
         except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
             self._recorder.fault("keeping a request", error)
@@ -417,7 +445,11 @@ class Request:
     def _ended_under_budgets(self, done: Future[Any]) -> None:
         if done.exception() is None and isinstance(done.result(), Ended):
             for balance in done.result().warnings:
-                self.run.warn(balance)
+                self._warn(balance)
+
+    def _warn(self, balance: Balance) -> None:
+        budgets = (claim.budget for claim in self._claims)
+        self.run.warn(balance, next(row for row in budgets if row.id == balance.budget_id))
 
     def _entry(
         self, status: Status, fields: Mapping[str, Any] | None = None, duration: int | None = None

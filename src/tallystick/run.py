@@ -51,6 +51,11 @@ def current_run() -> Run | None:
     return _run.get()
 
 
+def attribution_here() -> Attribution:
+    """Return the attribution of the calling context."""
+    return _attribution.get()
+
+
 @contextmanager
 def attribute(**values: Any) -> Iterator[Attribution]:
     """Attribute all that happens inside to `customer`, `user`, `project`, `session` or tags.
@@ -346,6 +351,10 @@ class Run:
             return self._budgets
         return (*self._budgets, *self.parent.own_budgets())
 
+    def lineage(self) -> tuple[str, ...]:
+        """Return the ids of this run and of the runs around it, the top one last."""
+        return (self.id,) if self.parent is None else (self.id, *self.parent.lineage())
+
     @property
     def root(self) -> Run:
         """The run at the top of the tree: this one where it has no parent."""
@@ -368,12 +377,12 @@ class Run:
         keys = ((claim.budget.id, claim.window, version) for claim in claims)
         return next((stopped[key] for key in keys if key in stopped), None)
 
-    def warn(self, balance: Balance) -> None:
+    def warn(self, balance: Balance, budget: BudgetRow) -> None:
         """Say that a budget is nearly or wholly used: the log and webhook now, the hooks soon.
 
         The thread that commits calls this, which must not run a user's hook.
         """
-        self.recorder.warn(balance)
+        self.recorder.warn(balance, budget)
         # At the top, because this run may be over before its last request is committed.
         self.root._warnings.append((self, balance))
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+from tallystick.budget.estimate import Estimate, estimate
 from tallystick.budget.limit import Budget
+from tallystick.budget.standing import Budgets
 from tallystick.clock import Clock
 from tallystick.errors import ConfigError, LedgerError, LedgerUnavailable
 from tallystick.ledger import Ledger, open_ledger
 from tallystick.pricing import Prices
 from tallystick.recorder import OnFault, Recorder
-from tallystick.run import Run
+from tallystick.run import Run, attribution_here, current_run
 from tallystick.usage import Usage
 
 logger = logging.getLogger("tallystick")
@@ -143,6 +145,55 @@ class Tally:
             attribution={**values, **tags},
             hooks=hooks,
             budgets=(budget,) if isinstance(budget, Budget) else tuple(budget),
+        )
+
+    @property
+    def budgets(self) -> Budgets:
+        """The standing budgets, by customer or any other attribution: set, list, remove, top up.
+
+        Raises:
+            LedgerError: the ledger could not be opened.
+        """
+        return Budgets(self.ledger, self._recorder.clock)
+
+    def estimate(
+        self,
+        request: Mapping[str, Any],
+        *,
+        provider: str | None = None,
+        api: str | None = None,
+        agent: str | None = None,
+    ) -> Estimate:
+        """Return the most that a request can come to, and whether its budgets let it pass now.
+
+        Nothing is held and nothing is sent. It is asked for the calling context: the run that it
+        is in, with its budgets and its attribution.
+
+        Args:
+            request: the body as it would be sent: ``{"model": "gpt-5", "input": "…"}``.
+            provider: who would serve it; rates depend on it.
+            api: the API that it is for, such as ``openai.chat``; None for what it looks like.
+            agent: which agent would ask.
+
+        Raises:
+            LedgerError: the budgets cannot be read.
+        """
+        model = request.get("model")
+        run = current_run()
+        return estimate(
+            request,
+            ledger=self.ledger,
+            prices=self.prices,
+            at=self._recorder.clock.now(),
+            provider=provider,
+            api=api,
+            who=attribution_here() if run is None else run.attribution_now(),
+            agent=agent,
+            runs=() if run is None else run.lineage(),
+            run_budgets=() if run is None else run.own_budgets(),
+            expected_output_tokens=self._recorder.known_output(
+                model if isinstance(model, str) else None
+            ),
         )
 
     def track(self, target: T) -> T:

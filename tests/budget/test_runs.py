@@ -13,6 +13,7 @@ import tallystick
 from tallystick import Budget, BudgetExceeded, BudgetUncertain, Clock, ConfigError
 from tallystick.errors import LedgerUnavailable
 from tallystick.ledger import open_ledger
+from tallystick.wire import Reading
 
 RATES = """
 [[rates]]
@@ -295,6 +296,21 @@ def test_an_interrupt_while_holding_gives_the_hold_back(tally, monkeypatch):
     monkeypatch.undo()
     (found,) = balances(tally)
     assert found.held.requests == 0
+
+
+def test_what_another_model_used_inside_a_request_is_charged_too(tally):
+    """It was sent by the provider, so that nobody could hold it."""
+    reading = Reading(model="ten-cents", input_tokens=1, output_tokens=50, total_tokens=51)
+    other = Reading(model="ten-cents", input_tokens=1, output_tokens=70, total_tokens=71)
+    reading.others.append(other)
+    with tally.run("r", budget=Budget(usd="0.10")) as run:
+        with run.request(
+            model="ten-cents", provider="local", max_input_tokens=10, max_output_tokens=100
+        ) as request:
+            request.settle(reading)
+    (found,) = balances(tally)
+    assert run.usage.cost.nanodollars == found.spent.nanodollars == 120_000_000
+    assert (found.debt.nanodollars, found.held.nanodollars) == (20_000_000, 0)
 
 
 def test_a_run_has_no_budget_for_a_window_of_time(tally):

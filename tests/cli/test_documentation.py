@@ -12,7 +12,12 @@ from tallystick.report import KEYS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"```console\n\$ tallystick (.*)\n([\s\S]*?)```", PAGE)
-SNAPSHOTS = {"show": "run-80", "runs": "runs-80", "report": "report-80"}
+SNAPSHOTS = {
+    "show": "run-80",
+    "runs": "runs-80",
+    "report": "report-80",
+    "reconcile": "reconcile-80",
+}
 
 
 @pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
@@ -37,6 +42,9 @@ def test_there_is_a_transcript_of_each_table():
         (r"\| `prices` \| (.*);", "prices gpt-5"),
         (r"with `--history`, (.*)", "prices --history gpt-5"),
         (r"\| `reprice` \| (.*)", "reprice --dry-run"),
+        (r"\| `reconcile` \| (.*);", "reconcile"),
+        (r"where it settles, (.*), and", "reconcile req_5 --never-sent --dry-run"),
+        (r"with `--trail`, (.*) \|", "reconcile --trail"),
         (r"\| `verify` \| (.*)", "verify"),
     ],
 )

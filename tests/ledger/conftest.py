@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.clock import Clock
-from tallystick.ledger import Ledger, RunRow, open_ledger
+from tallystick.ledger import Amounts, Ask, BudgetRow, Claim, Ledger, RunRow, open_ledger
 from tallystick.usage import RequestUsage
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -49,6 +49,30 @@ class Maker:
             **{"status": "settled", "input_tokens": 100, "output_tokens": 20, **fields}
         )
         assert ledger.finish(entry).result(10)
+        return entry
+
+    def budget(self, name="team", *, per="all", run=None, **limits) -> BudgetRow:
+        """Make a budget; ``nanodollars=…``, ``tokens=…`` and ``requests=…`` are its limits."""
+        known = {field: limits.pop(field) for field in tuple(limits) if field in Amounts._fields}
+        run_id = None if run is None else run.id
+        return BudgetRow(
+            self.clock.id("budget"),
+            name,
+            "run" if run else per,
+            Amounts(**known),
+            self.clock.now(),
+            run_id,
+            **limits,
+        )
+
+    def hold_on(self, ledger: Ledger, run: RunRow, *claims: Claim, **fields) -> RequestUsage:
+        """Hold on budgets: 100 nanodollars and 44 tokens, less where they afford less."""
+        entry = self.entry(run, **fields)
+        ask = Ask(60, 1, 4, 1, output_tokens=40, least=1)
+        version = ledger.budget_version()
+        ledger.hold(
+            entry, started_ns=self.clock.now(), ask=ask, claims=claims, version=version
+        ).result(10)
         return entry
 
 

@@ -7,7 +7,8 @@ import sqlite3
 
 import pytest
 
-from tallystick.ledger import open_ledger
+from tallystick.ledger import Adjustment, Amounts, Claim, open_ledger
+from tallystick.ledger.rollup import SUM_COLUMNS
 from tallystick.ledger.store import TOTAL_COLUMNS
 
 
@@ -133,3 +134,179 @@ def test_a_long_list_of_problems_is_cut(ledger, make, path):
     ledger.close()
     tamper(path, "UPDATE entries SET finished_at = NULL")
     assert problems(path).splitlines()[-1] == "and 100 more"
+
+
+@pytest.fixture
+def budgeted(path, make):
+    """A closed ledger with budgets, and a request that ended in each way on all of them."""
+    with open_ledger(path) as ledger:
+        top = make.run(ledger)
+        child = make.run(ledger, top)
+        own = make.budget("own", run=top, nanodollars=1_100)
+        team = make.budget("team", nanodollars=2_000, tokens=500, requests=9)
+        daily = make.budget("daily", per="day", nanodollars=300, hard=False)
+        for budget in (team, daily):
+            ledger.set_budget(budget).result()
+        claims = (
+            Claim(own, top.id),
+            Claim(team, "all"),
+            Claim(daily, "today", top.started_at, top.started_at + 10**15),
+        )
+        ledger.top_up(claims[1], Amounts(500, None, 1)).result()
+        for run, fields in (
+            (top, {"status": "settled", "total_tokens": 4, "cost_nanodollars": 900}),
+            (child, {"status": "settled", "outcome": "completed"}),
+            (child, {"status": "released"}),
+            (child, {"status": "in_doubt"}),
+        ):
+            entry = make.hold_on(ledger, run, *claims)
+            assert ledger.finish(entry.replace(**fields), budgeted=True).result().changed
+        found = ledger.verify()
+        assert (found.problems, found.notes, found.balances) == ((), (), 3)
+        (balance,) = ledger.balances(team.id)
+        # What settled without an amount is charged what was held of it.
+        assert balance.spent == (1_000, 4 + 44, 2)
+        assert balance.held == (100, 44, 1)
+    return path
+
+
+WHERE = {
+    "SETTLED": "entry_id IN (SELECT id FROM entries WHERE cost_nanodollars = 900)",
+    "OWN": "budget_id IN (SELECT id FROM budgets WHERE run_id IS NOT NULL)",
+    "TEAM": "budget_id IN (SELECT id FROM budgets WHERE name = 'team')",
+    "DAILY": "budget_id IN (SELECT id FROM budgets WHERE name = 'daily')",
+}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        f"{kind}_{unit}"
+        for kind in ("held", "spent")
+        for unit in ("nanodollars", "tokens", "requests")
+    ],
+)
+def test_every_sum_of_a_balance_that_was_altered_is_named(budgeted, column):
+    """I6: balances are what the holds of their entries come to."""
+    change = f"UPDATE balances SET {column} = {column} + 1 WHERE {WHERE['TEAM']}"  # noqa: S608
+    tamper(budgeted, change)
+    assert f"in all: {column} is kept as" in problems(budgeted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        # I1
+        ("UPDATE balances SET limit_nanodollars = 900 WHERE {OWN}", "above its limit of 900"),
+        ("UPDATE balances SET debt_nanodollars = 7 WHERE {OWN}", "has a debt of 7 nanodollars"),
+        ("UPDATE balances SET debt_nanodollars = 0 WHERE {DAILY}", "and is 800 above its limit"),
+        ("UPDATE balances SET limit_tokens = 501 WHERE {TEAM}", "limit of 501 tokens, and by its"),
+        ("UPDATE balances SET extra_requests = 0 WHERE {TEAM}", "limit of 10 requests, and by it"),
+        ("UPDATE balances SET unpriced = 3 WHERE {OWN}", "unpriced is kept as 3"),
+        # I2
+        ("DELETE FROM holds WHERE {OWN} AND {SETTLED}", "was sent without a hold on budget_"),
+        ("DELETE FROM holds WHERE {OWN} AND status = 'held'", "was sent without a hold on"),
+        # I3 and I4
+        ("UPDATE holds SET status = 'held' WHERE {SETTLED}", "is held, and its entry is settled"),
+        ("UPDATE holds SET status = 'released' WHERE status = 'held'", "and its entry is in_doubt"),
+        ("UPDATE holds SET status = 'settled' WHERE status = 'held'", "and its entry is in_doubt"),
+        ("UPDATE holds SET status = 'held' WHERE status = 'released'", "its entry is released"),
+        ("UPDATE holds SET spent_nanodollars = 899 WHERE {SETTLED}",
+         "spent 899 nanodollars, and by its entry it is 900"),
+        ("UPDATE holds SET spent_tokens = NULL WHERE {SETTLED}", "spent unknown tokens"),
+        ("UPDATE holds SET spent_requests = 1 WHERE status = 'held'",
+         "spent 1 requests, and by its entry it is 0"),
+        ("UPDATE entries SET cost_nanodollars = 901 WHERE cost_nanodollars = 900",
+         "spent 900 nanodollars, and by its entry it is 901"),
+        # I5
+        ("UPDATE balances SET ends_at = begins_at + 1 WHERE {DAILY}",
+         "is of the window today, in which its request was not sent"),
+        # I8
+        ("UPDATE holds SET \"window\" = 'run_x' WHERE {OWN}", "is of the run run_x"),
+        (("UPDATE budgets SET run_id = (SELECT id FROM runs WHERE parent_id IS NOT NULL) "
+          "WHERE name = 'own'"), "in which its request was not sent"),
+        ("DELETE FROM balances WHERE {OWN}", "that is not there"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_of_a_budget_is_found(budgeted, change, words):
+    tamper(budgeted, change.format(**WHERE))
+    assert words in problems(budgeted)
+
+
+def test_what_a_budget_let_pass_without_a_hold_is_a_note(path, make):
+    """And what another model used inside a request was never asked for by itself."""
+    with open_ledger(path) as ledger:
+        run = make.run(ledger)
+        soft = make.budget("soft", run=run, nanodollars=500, hard=False)
+        lenient = make.budget("lenient", run=run, nanodollars=500, policy={"allow": ["unkept"]})
+        strict = make.budget("strict", run=run, nanodollars=500)
+        claims = [Claim(budget, run.id) for budget in (soft, lenient, strict)]
+        make.hold_on(ledger, run, *claims)
+        make.hold_on(ledger, run, claims[2])
+        make.settle(ledger, run, anomalies=("inside: req_1",))
+        found = ledger.verify()
+        assert found.problems == ()
+        assert len(found.notes) == 2
+        assert all("which let it pass" in note for note in found.notes)
+        make.settle(ledger, run)
+        (problem,) = ledger.verify().problems
+        assert f"was sent without a hold on {strict.id}" in problem
+
+
+@pytest.mark.parametrize("column", [*SUM_COLUMNS, "first_number"])
+def test_every_sum_of_a_rollup_that_was_altered_is_named(written, column):
+    """I6: rollups are what their entries come to."""
+    tamper(written, f"UPDATE rollups SET {column} = {column} + 1")  # noqa: S608 - our own columns
+    found = problems(written).splitlines()
+    assert len(found) == 1
+    assert found[0].startswith("the rollup of hour ")
+    assert (f": {column} is kept as" in found[0]) is (column in SUM_COLUMNS)
+    assert "model 'gpt-5'" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DELETE FROM rollups", "has entries and no row"),
+        ("UPDATE rollups SET hour = hour + 1", "requests is kept as 4, and its entries come to 0"),
+        ("UPDATE rollups SET last_number = 4", "from number 1 to 5, and is said to have them"),
+        ("UPDATE subjects SET model = 'gpt-6'", "model 'gpt-6': requests is kept as 4"),
+        ("DELETE FROM subjects", "that is not there"),
+        ("UPDATE entries SET customer = 'acme' WHERE cost_nanodollars = 500", "customer 'acme'"),
+        (("INSERT INTO adjustments (entry_id, status, cost_nanodollars, cost_estimated, "
+          "previous_nanodollars, batch, made_at) SELECT id, status, 600, 0, 500, 'x', 1 "
+          "FROM entries WHERE cost_nanodollars = 500"),
+         "cost_nanodollars is kept as 501, and its entries come to 601"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_of_a_rollup_is_found(written, change, words):
+    tamper(written, change)
+    assert words in problems(written)
+
+
+def test_a_ledger_from_before_rollups_has_them_when_it_is_migrated(written):
+    """The rollups that a migration makes are those that the triggers would have made."""
+    listing = (
+        "SELECT * FROM rollups JOIN subjects ON subjects.id = subject_id "
+        "WHERE requests + released > 0 ORDER BY hour, model"
+    )
+    with open_ledger(written) as ledger:
+        (entry,) = ledger.query("SELECT id FROM entries WHERE cost_nanodollars = 500")[0]
+        made = Adjustment(entry, "settled", None, None, None, None, False, "one", 5)
+        assert ledger.adjust([made]).result() == 1
+        listing = (
+            "SELECT * FROM rollups JOIN subjects ON subjects.id = subject_id "
+            "WHERE requests + released > 0 ORDER BY hour, model"
+        )
+    with contextlib.closing(sqlite3.connect(written, isolation_level=None)) as older:
+        before = older.execute(listing).fetchall()
+        for kind, name in older.execute(
+            "SELECT type, name FROM sqlite_master WHERE sql LIKE '%rollups%' "
+            "OR sql LIKE '%subjects%' ORDER BY type = 'table', type = 'index', name = 'subjects'"
+        ).fetchall():
+            older.execute(f"DROP {kind} IF EXISTS {name}")
+        older.execute("DELETE FROM migrations WHERE number = 5")
+        older.execute("PRAGMA user_version = 4")
+    with open_ledger(written) as ledger:
+        assert ledger.query(listing) == before
+        assert ledger.verify().problems == ()

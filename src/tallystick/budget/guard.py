@@ -150,42 +150,17 @@ class Guard:
             for unit in ("nanodollars", "tokens")
             if getattr(claim.budget.limits, unit) is not None
         }
-        answers = draft.api not in UNLIMITED_APIS
-        wanted = draft.asked.max_output_tokens
-        asked = wanted is not None
-        if not answers:
-            wanted = 0
-        elif wanted is None:
-            wanted = min(
-                claim.budget.policy.get("default_output_tokens", DEFAULT_OUTPUT_TOKENS)
-                for claim in claims
-            )
-        strict = [
-            claim.budget
-            for claim in claims
-            if claim.budget.hard
-            and (
-                claim.budget.limits.nanodollars is not None
-                or claim.budget.limits.tokens is not None
-            )
-        ]
         if not needed:
-            return Terms(claims, version, Ask(None, 0, None, 0, wanted, 0))
+            return Terms(claims, version, Ask(None, 0, None, 0, _wanted(draft, claims), 0))
         bound = self.bound(draft, priced="nanodollars" in needed)
+        strict = _strict(claims)
         for budget in strict:
-            _see_that_it_is_certain(budget, bound, draft)
-        floors = [budget.policy.get("min_output_tokens", FLOOR_TOKENS) for budget in strict]
-        # Without a limit that is asked for, or a hard budget that gives one, nothing is clamped.
-        least = min(wanted, max(floors)) if floors else wanted
-        ask = Ask(
-            nanodollars=bound.nanodollars,
-            nanodollars_per_token=bound.nanodollars_per_token if answers else 0,
-            tokens=bound.input_tokens,
-            tokens_per_token=draft.asked.n if answers else 0,
-            output_tokens=wanted,
-            least=least,
-        )
-        limits = answers and bool(strict) and (not asked or least < wanted)
+            doubt = doubt_of(budget, bound, draft)
+            if doubt is not None:
+                raise doubt
+        ask = ask_of(draft, claims, bound)
+        clamps = draft.asked.max_output_tokens is None or ask.least < ask.output_tokens
+        limits = draft.api not in UNLIMITED_APIS and bool(strict) and clamps
         return Terms(claims, version, ask, limits, bound.rule, bound.basis)
 
     def bound(self, draft: Draft, *, priced: bool = True) -> Bound:
@@ -263,11 +238,49 @@ def claim_of(budget: BudgetRow, now: int, root_id: str) -> Claim:
     return Claim(budget, *window_at(budget.per, budget.zone, now))
 
 
-def _see_that_it_is_certain(budget: BudgetRow, bound: Bound, draft: Draft) -> None:
-    """Refuse what a hard budget cannot hold.
+def _strict(claims: Iterable[Claim]) -> list[BudgetRow]:
+    """Return the hard budgets that limit what an answer can come to."""
+    return [
+        claim.budget
+        for claim in claims
+        if claim.budget.hard
+        and (claim.budget.limits.nanodollars is not None or claim.budget.limits.tokens is not None)
+    ]
 
-    Raises:
-        BudgetUncertain: it has no bound or no price, and the budget does not let that pass.
+
+def _wanted(draft: Draft, claims: Iterable[Claim]) -> int:
+    """Return the limit on the answer: as it is asked for, or as the budgets would give one."""
+    if draft.api in UNLIMITED_APIS:
+        return 0
+    if draft.asked.max_output_tokens is not None:
+        return draft.asked.max_output_tokens
+    given = (
+        claim.budget.policy.get("default_output_tokens", DEFAULT_OUTPUT_TOKENS) for claim in claims
+    )
+    return min(given, default=DEFAULT_OUTPUT_TOKENS)
+
+
+def ask_of(draft: Draft, claims: Iterable[Claim], bound: Bound) -> Ask:
+    """Return what a request of this bound asks of the budgets that it falls under."""
+    claims = tuple(claims)
+    wanted = _wanted(draft, claims)
+    answers = draft.api not in UNLIMITED_APIS
+    floors = [budget.policy.get("min_output_tokens", FLOOR_TOKENS) for budget in _strict(claims)]
+    return Ask(
+        nanodollars=bound.nanodollars,
+        nanodollars_per_token=bound.nanodollars_per_token if answers else 0,
+        tokens=bound.input_tokens,
+        tokens_per_token=draft.asked.n if answers else 0,
+        output_tokens=wanted,
+        # Without a hard budget nothing is clamped.
+        least=min(wanted, max(floors)) if floors else wanted,
+    )
+
+
+def doubt_of(budget: BudgetRow, bound: Bound, draft: Draft) -> BudgetUncertain | None:
+    """Return why a hard budget cannot hold a request, or None where it can.
+
+    It has no bound or no price, and the budget does not let that pass.
     """
     allowed = budget.policy.get("allow", ())
     if bound.unbounded is not None and "unbounded" not in allowed:
@@ -280,8 +293,8 @@ def _see_that_it_is_certain(budget: BudgetRow, bound: Bound, draft: Draft) -> No
     ):
         what, why, setting = "it has no price", bound.unpriced or "", "unpriced"
     else:
-        return
-    raise BudgetUncertain(
+        return None
+    return BudgetUncertain(
         f"a request to {draft.model or 'a model'} was not sent: {what} ({why}), and the budget "
         f'{budget.name!r} lets only what it can hold pass; allow=["{setting}"] lets it pass '
         "uncounted until it is known",
@@ -305,8 +318,8 @@ def exceeded(refusal: HoldRefused, draft: Draft, usage: Any) -> BudgetExceeded:
     until = _until(balance)
     return BudgetExceeded(
         f"budget {balance.name!r}: a request to {draft.model or 'a model'} was not sent. "
-        f"It can come to {_worded(unit, asked)}, and of {_worded(unit, limit)}{until} "
-        f"{_worded(unit, spent)} are spent and {_worded(unit, held)} held",
+        f"It can come to {amount_text(unit, asked)}, and of {amount_text(unit, limit)}{until} "
+        f"{amount_text(unit, spent)} are spent and {amount_text(unit, held)} held",
         budget=balance.name,
         usage=usage,
         unit="usd" if unit == "nanodollars" else unit,
@@ -335,10 +348,11 @@ def stopped_before(first: BudgetExceeded, draft: Draft, usage: Any) -> BudgetExc
 def _until(balance: Balance) -> str:
     if balance.ends_at is None:
         return ""
-    return f" until {_text(timestamp(balance.ends_at))}"
+    return f" until {moment_text(timestamp(balance.ends_at))}"
 
 
-def _text(moment: datetime) -> str:
+def moment_text(moment: datetime) -> str:
+    """Return a moment to the minute, such as ``2026-12-01T00:00Z``."""
     return moment.isoformat(timespec="minutes").replace("+00:00", "Z")
 
 
@@ -347,7 +361,8 @@ def shown(unit: Unit, amount: int) -> Decimal | int:
     return usd(amount) if unit == "nanodollars" else amount
 
 
-def _worded(unit: Unit, amount: Decimal | int) -> str:
+def amount_text(unit: Unit, amount: Decimal | int) -> str:
+    """Return an amount as `shown` gives it in words, such as ``$0.50`` or ``1,200 tokens``."""
     if unit != "nanodollars":
         return f"{amount:,} {unit}"
     # All digits that say something, and at least cents.

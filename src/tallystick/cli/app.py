@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from tallystick import __version__
+from tallystick.cli import budget as budget_file
 from tallystick.cli import price as price_file
 from tallystick.cli import prices as prices_file
+from tallystick.cli import reconcile as reconcile_file
 from tallystick.cli import report as report_file
 from tallystick.cli import reprice as reprice_file
 from tallystick.cli import runs as runs_file
@@ -31,7 +33,7 @@ Begin with:
 \b
 Exit codes:
   0 well      1 verify found problems              2 wrong usage
-              3 the ledger cannot be opened        4 no such run
+              3 the ledger cannot be opened        4 no such run or budget
 """
 
 # Help is plain text, laid out for the terminal that reads it: the same words in a pipe, where
@@ -49,9 +51,11 @@ app = typer.Typer(
 app.command("runs", epilog=runs_file.EXAMPLES)(runs_file.runs)
 app.command("show", epilog=show_file.EXAMPLES)(show_file.show)
 app.command("report", epilog=report_file.EXAMPLES)(report_file.report)
+app.add_typer(budget_file.budget)
 app.command("price", epilog=price_file.EXAMPLES)(price_file.price)
 app.command("prices", epilog=prices_file.EXAMPLES)(prices_file.prices)
 app.command("reprice", epilog=reprice_file.EXAMPLES)(reprice_file.reprice)
+app.command("reconcile", epilog=reconcile_file.EXAMPLES)(reconcile_file.reconcile)
 app.command("verify", epilog=verify_file.EXAMPLES)(verify_file.verify)
 
 

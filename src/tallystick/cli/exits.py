@@ -20,6 +20,6 @@ class Exit(IntEnum):
     NO_LEDGER = 3
     """The ledger cannot be opened or read; or the demo lacks a package."""
     NOT_FOUND = 4
-    """The ledger holds no such run."""
+    """The ledger holds no such run or budget."""
     CUT = 141
     """Whoever read the output went away before its end, as 128 + SIGPIPE says in a shell."""

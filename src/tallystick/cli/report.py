@@ -19,7 +19,7 @@ from tallystick.cli.options import (
 from tallystick.cli.table import print_line
 from tallystick.cli.terminal import open_console, print_json, shown, write
 from tallystick.clock import timestamp
-from tallystick.report import Key, Report, entries_within, group, read_keys, top_run_names
+from tallystick.report import Key, Report, read_keys, usage_within
 from tallystick.report.grouping import KEYS, suggestion
 
 EXAMPLES = examples(
@@ -58,9 +58,7 @@ def report(
     keys = _keys(by)
     period = read_period(since, until)
     with open_for_reading(context, ledger) as opened:
-        names = top_run_names(opened) if Key("run") in keys else {}
-        repriced = opened.repriced_between(period.since, period.until)
-        value = group(entries_within(opened, period), keys, names, repriced=repriced)
+        value = usage_within(opened, period, keys)
         url = opened.url
     if as_json:
         moments = {"since": period.since, "until": period.until}

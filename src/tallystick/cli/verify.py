@@ -35,6 +35,8 @@ def verify(
                 "totals": found.counts,
                 "adjustments": found.adjustments,
                 "books": found.books,
+                "balances": found.balances,
+                "rollups": found.rollups,
                 "problems": list(found.problems),
                 "notes": list(found.notes),
             }

@@ -2,6 +2,7 @@
 
 from tallystick.ledger.adjustment import Adjustment
 from tallystick.ledger.balance import (
+    NOTHING,
     PERIODS,
     UNITS,
     Amounts,
@@ -16,6 +17,7 @@ from tallystick.ledger.balance import (
     Per,
     Unit,
 )
+from tallystick.ledger.hindsight import BudgetChange, Comparison, ModelHolds, OpenHold
 from tallystick.ledger.ledger import Ledger, open_ledger
 from tallystick.ledger.reconciliation import Reconciliation
 from tallystick.ledger.rollup import ROLLUP_KEYS, Rollup, split
@@ -23,6 +25,7 @@ from tallystick.ledger.store import RunOutcome, RunRow, RunTotals
 from tallystick.ledger.verify import Verification
 
 __all__ = [
+    "NOTHING",
     "PERIODS",
     "ROLLUP_KEYS",
     "UNITS",
@@ -30,13 +33,17 @@ __all__ = [
     "Amounts",
     "Ask",
     "Balance",
+    "BudgetChange",
     "BudgetRow",
     "BudgetsChanged",
     "Claim",
+    "Comparison",
     "Ended",
     "Granted",
     "HoldRefused",
     "Ledger",
+    "ModelHolds",
+    "OpenHold",
     "Per",
     "Reconciliation",
     "Rollup",

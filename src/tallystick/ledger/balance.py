@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from tallystick.errors import LedgerError
+from tallystick.money import usd
 
 Unit = Literal["nanodollars", "tokens", "requests"]
 
@@ -28,6 +30,15 @@ class Amounts(NamedTuple):
     nanodollars: int | None = None
     tokens: int | None = None
     requests: int | None = None
+
+    @property
+    def usd(self) -> Decimal | None:
+        """The amount of money in USD, exactly."""
+        return None if self.nanodollars is None else usd(self.nanodollars)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe form; `usd` is a string so that no reader makes a float of it."""
+        return {"usd": None if self.usd is None else f"{self.usd:f}", **self._asdict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class Ask(NamedTuple):
     """The limit on the answer that is wanted; 0 where an answer has none."""
     least: int
     """The lowest limit that will do. Where less is affordable, the request is refused."""
+    requests: int = 1
 
     def amounts(self, output_tokens: int) -> Amounts:
         """Return the hold for a limit on the answer."""
@@ -87,8 +99,13 @@ class Ask(NamedTuple):
         return Amounts(
             None if dollars is None else dollars + output_tokens * self.nanodollars_per_token,
             None if tokens is None else tokens + output_tokens * self.tokens_per_token,
-            1,
+            self.requests,
         )
+
+
+NOTHING = Ask(0, 0, 0, 0, output_tokens=0, least=-1, requests=0)
+"""What is asked for a request that a provider has made already, inside another: it is not
+refused any more, and is posted when it settles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,20 +74,23 @@ _WARN = (
     'RETURNING budget_id, "window"'
 )
 _CHANGED = "INSERT INTO budget_changes (budget_id, made_at, change, detail) VALUES (?, ?, ?, ?)"
+_MADE = "SELECT 1 FROM budget_changes WHERE budget_id = ? AND made_at = ? AND change = ?"
 _STANDING = (
     "SELECT id, scope, per, zone FROM budgets "
     "WHERE name = ? AND run_id IS NULL AND removed_at IS NULL"
 )
+_LIMITS = "SELECT hard, limit_nanodollars, limit_tokens, limit_requests FROM budgets WHERE id = ?"
 _REMOVE = "UPDATE budgets SET removed_at = ? WHERE id = ? AND removed_at IS NULL"
 _SET = (
     "UPDATE budgets SET limit_nanodollars = ?, limit_tokens = ?, limit_requests = ?, hard = ?, "
     "warn_at = ?, policy = ? WHERE id = ?"
 )
 _SUMS = ", ".join(f"{kind}_{unit}" for kind in ("extra", "spent", "held") for unit in UNITS)
-# Windows that have ended keep the limit that they had.
+# Windows that have ended, and runs, keep the limit that they had.
 _OPEN_BALANCES = (
     f'SELECT "window", {_SUMS} FROM balances '  # noqa: S608
-    "WHERE budget_id = ? AND (ends_at IS NULL OR ends_at > ?)"
+    "WHERE budget_id = ? AND (ends_at IS NULL OR ends_at > ?) AND NOT EXISTS "
+    '(SELECT 1 FROM runs WHERE id = "window" AND ended_at IS NOT NULL)'
 )
 _LIMIT = (
     "UPDATE balances SET hard = ?, warned = 0, limit_nanodollars = ?, limit_tokens = ?, "
@@ -125,7 +128,7 @@ def granted(execute: Execute, entry_id: str | None, ask: Ask) -> Granted | None:
 
 
 def grant(
-    execute: Execute, claims: Sequence[Claim], ask: Ask, version: int
+    execute: Execute, claims: Sequence[Claim], ask: Ask, version: int | None
 ) -> tuple[Granted, list[tuple[Claim, Amounts]]]:
     """Decide what a request gets, and make the balances that are not there yet.
 
@@ -136,7 +139,8 @@ def grant(
         HoldRefused: the least that it needs does not fit.
         BudgetsChanged: standing budgets are not as they were when the claims were made.
     """
-    check_version(execute, version)
+    if version is not None:
+        check_version(execute, version)
     granted = ask.output_tokens
     tightest: tuple[Balance, Unit] | None = None
     soft: list[Balance] = []
@@ -147,7 +151,7 @@ def grant(
             soft.append(balance)
             continue
         for unit in UNITS:
-            fits = _affordable(balance, ask, unit)
+            fits = affordable(balance, ask, unit)
             if fits is not None and fits < granted:
                 granted, tightest = fits, (balance, unit)
     if tightest is not None and granted < ask.least:
@@ -189,7 +193,7 @@ def balance_of(row: Sequence[Any], name: str) -> Balance:
     )
 
 
-def _affordable(balance: Balance, ask: Ask, unit: Unit) -> int | None:
+def affordable(balance: Balance, ask: Ask, unit: Unit) -> int | None:
     """Return how long an answer the budget affords; below 0: not even none; None: no limit."""
     limit = getattr(balance.limits, unit)
     fixed = getattr(ask.amounts(0), unit)
@@ -248,11 +252,14 @@ def open_budget(execute: Execute, budget: BudgetRow) -> bool:
     return execute(_OPEN_BUDGET, row).rowcount == 1
 
 
-def set_budget(execute: Execute, budget: BudgetRow) -> bool:
+def set_budget(
+    execute: Execute, budget: BudgetRow, by: str | None = None, *, again: bool = False
+) -> bool:
     """Set a standing budget by its name.
 
     Where one of the name has the same scope and windows, it gets the new limits and keeps what
-    is spent and held; else the new one begins anew and the other is removed.
+    is spent and held; else the new one begins anew and the other is removed. With `again`
+    nothing changes where this was done before.
     """
     detail = {
         "limits": list(budget.limits),
@@ -261,6 +268,8 @@ def set_budget(execute: Execute, budget: BudgetRow) -> bool:
         "scope": dict(budget.scope),
     }
     found = execute(_STANDING, (budget.name,)).fetchone()
+    if again and found is not None and _is_made(execute, found[0], budget.created_at, "set"):
+        return True
     named = json.dumps(dict(budget.scope), separators=(",", ":"), sort_keys=True)
     if found is not None and found[1:] == (named, budget.per, budget.zone):
         budget_id = found[0]
@@ -269,27 +278,40 @@ def set_budget(execute: Execute, budget: BudgetRow) -> bool:
         _limit(execute, replace(budget, id=budget_id), budget.created_at)
     else:
         if found is not None:
-            remove_budget(execute, found[0], budget.created_at)
+            remove_budget(execute, found[0], budget.created_at, by)
         budget_id = budget.id
         open_budget(execute, budget)
-    _changed(execute, budget_id, budget.created_at, "set", detail)
+    _changed(execute, budget_id, budget.created_at, "set", detail, by)
     return True
 
 
-def remove_budget(execute: Execute, budget_id: str, now: int) -> bool:
+def remove_budget(execute: Execute, budget_id: str, now: int, by: str | None = None) -> bool:
     """End a standing budget. What it holds stays on its balances until it ends."""
     if execute(_REMOVE, (now, budget_id)).rowcount == 0:
         return False
-    _changed(execute, budget_id, now, "remove", {})
+    _changed(execute, budget_id, now, "remove", {}, by)
     return True
 
 
-def top_up(execute: Execute, claim: Claim, amounts: Amounts, now: int) -> bool:
-    """Add to the limit of a budget in one window."""
+def top_up(
+    execute: Execute,
+    claim: Claim,
+    amounts: Amounts,
+    now: int,
+    by: str | None = None,
+    *,
+    again: bool = False,
+) -> bool:
+    """Add to the limit of a budget in one window; with `again` not where this was done before."""
+    if again and _is_made(execute, claim.budget.id, now, "top up"):
+        return True
     _balance(execute, claim)
-    _limit(execute, claim.budget, now, added=amounts, window=claim.window)
+    # The budget may have been set since it was read.
+    hard, *limits = execute(_LIMITS, (claim.budget.id,)).fetchone()
+    budget = replace(claim.budget, hard=bool(hard), limits=Amounts(*limits))
+    _limit(execute, budget, now, added=amounts, window=claim.window)
     detail = {"window": claim.window, "amounts": list(amounts)}
-    _changed(execute, claim.budget.id, now, "top up", detail)
+    _changed(execute, claim.budget.id, now, "top up", detail, by)
     return True
 
 
@@ -316,8 +338,19 @@ def _limit(
         execute(_LIMIT, (int(budget.hard), *limits, *extra, *debts, budget.id, name))
 
 
+def _is_made(execute: Execute, budget_id: str, now: int, change: str) -> bool:
+    return execute(_MADE, (budget_id, now, change)).fetchone() is not None
+
+
 def _changed(
-    execute: Execute, budget_id: str, now: int, change: str, detail: dict[str, Any]
+    execute: Execute,
+    budget_id: str,
+    now: int,
+    change: str,
+    detail: dict[str, Any],
+    by: str | None,
 ) -> None:
+    if by is not None:
+        detail["by"] = by
     text = json.dumps(detail, separators=(",", ":"), sort_keys=True)
     execute(_CHANGED, (budget_id, now, change, text))

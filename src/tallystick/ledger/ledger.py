@@ -28,6 +28,7 @@ from tallystick.ledger.store import (
     Hold,
     KeepBook,
     OpenRun,
+    Reconcile,
     RemoveBudget,
     RunOutcome,
     RunRow,
@@ -137,7 +138,8 @@ class Ledger(Reading):
             Finalize(None, _close_if_open, args=(weakref.ref(self),), exitpriority=0)
 
     def _opened(self, run_id: str, done: Future[bool]) -> None:
-        if not isinstance(done.exception(), LedgerUnavailable):
+        # One that was refused may have a parent that is not written yet, and goes with that.
+        if done.exception() is None:
             self._unopened.pop(run_id, None)
 
     def _missing(self, run_id: str | None) -> tuple[RunRow, ...]:
@@ -229,6 +231,33 @@ class Ledger(Reading):
         future.add_done_callback(lambda done: self._ended(identity, done))
         return future
 
+    def reconcile(
+        self,
+        entry: RequestUsage,
+        *,
+        source: str,
+        detail: str,
+        raw_usage: Mapping[str, Any] | None = None,
+    ) -> Future[bool]:
+        """Settle or release an entry that is in doubt, and write how that came, in one step.
+
+        What it holds on budgets becomes spent, or free. The future's result is False where the
+        entry is not in doubt any more; then nothing changed.
+
+        Args:
+            entry: all of it, with the status settled or released.
+            source: who or what says so, such as ``by hand`` or the name of an export.
+            detail: what they went by, in words.
+            raw_usage: what the provider said of this request; None keeps what the entry has.
+        """
+        if entry.id is None or entry.status not in {"settled", "released"}:
+            return _failed(
+                LedgerError(f"an entry of id {entry.id!r} is not reconciled as {entry.status!r}")
+            )
+        self._begin_to_write()
+        operation = Reconcile(entry, raw_usage, self._clock.now(), source, detail)
+        return self._writer.submit(operation)
+
     def _ended(self, entry_id: str, done: Future[Any]) -> None:
         if done.exception() is None:
             self._store.forget_sent(entry_id)
@@ -276,20 +305,20 @@ class Ledger(Reading):
         self._begin_to_write()
         return self._writer.submit(Adjust(tuple(adjustments)))
 
-    def set_budget(self, budget: BudgetRow) -> Future[bool]:
-        """Set a standing budget by its name; see `SetBudget`."""
+    def set_budget(self, budget: BudgetRow, *, by: str | None = None) -> Future[bool]:
+        """Set a standing budget by its name, and note `by` whom; see `SetBudget`."""
         self._begin_to_write()
-        return self._writer.submit(SetBudget(budget))
+        return self._writer.submit(SetBudget(budget, by))
 
-    def remove_budget(self, budget_id: str) -> Future[bool]:
+    def remove_budget(self, budget_id: str, *, by: str | None = None) -> Future[bool]:
         """End a standing budget; False where it has ended already."""
         self._begin_to_write()
-        return self._writer.submit(RemoveBudget(budget_id, self._clock.now()))
+        return self._writer.submit(RemoveBudget(budget_id, self._clock.now(), by))
 
-    def top_up(self, claim: Claim, amounts: Amounts) -> Future[bool]:
+    def top_up(self, claim: Claim, amounts: Amounts, *, by: str | None = None) -> Future[bool]:
         """Add to the limits of a budget in one window."""
         self._begin_to_write()
-        return self._writer.submit(TopUp(claim, amounts, self._clock.now()))
+        return self._writer.submit(TopUp(claim, amounts, self._clock.now(), by))
 
     def recover(self) -> int:
         """End what ended processes left held, and the runs that they left open.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from tallystick.errors import LedgerError
-from tallystick.ledger import holding
+from tallystick.ledger import holding, reconciliation
 from tallystick.ledger.adjustment import Adjustment
 from tallystick.ledger.balance import Amounts, Claim, Ended, Granted
 from tallystick.ledger.entry import CHANGING, encode, encode_raw_usage, started_moment, storable
@@ -25,6 +25,7 @@ from tallystick.ledger.store import (
     KeepBook,
     OpenRun,
     Operation,
+    Reconcile,
     RemoveBudget,
     RunRow,
     SetBudget,
@@ -109,6 +110,10 @@ def apply(
             if not operation.budgeted:
                 return changed
             return Ended(changed, holding.warn(execute, operation.entry.id or ""))
+        case Reconcile():
+            return _alone(
+                execute, lambda: reconciliation.reconcile(execute, operation, again=again)
+            )
         case OpenRun():
             return _open_run(execute, operation.run, process_id) or again
         case CloseRun():
@@ -121,12 +126,17 @@ def apply(
         case Adjust():
             return _adjust(execute, operation)
         case SetBudget():
-            return _alone(execute, lambda: holding.set_budget(execute, operation.budget))
+            budget, by = operation.budget, operation.by
+            return _alone(execute, lambda: holding.set_budget(execute, budget, by, again=again))
         case RemoveBudget():
-            return holding.remove_budget(execute, operation.budget_id, operation.made_at) or again
+            identity, now, by = operation.budget_id, operation.made_at, operation.by
+            return holding.remove_budget(execute, identity, now, by) or again
         case TopUp():
             claim, amounts, now = operation.claim, operation.amounts, operation.made_at
-            return _alone(execute, lambda: holding.top_up(execute, claim, amounts, now))
+            by = operation.by
+            return _alone(
+                execute, lambda: holding.top_up(execute, claim, amounts, now, by, again=again)
+            )
 
 
 def _open_run(execute: Execute, run: RunRow, process_id: str) -> bool:
@@ -168,7 +178,7 @@ def _open_runs(execute: Execute, runs: Iterable[RunRow], process_id: str) -> Non
 
 def _hold(execute: Execute, operation: Hold, process_id: str, *, again: bool) -> int | Granted:
     ask, version = operation.ask, operation.version
-    if ask is None or version is None:
+    if ask is None:
         if version is not None:
             holding.check_version(execute, version)
         return _write_hold(execute, operation, process_id, (), again=again)

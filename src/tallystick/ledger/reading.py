@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,9 +11,20 @@ from typing import Any
 from tallystick.attribution import Attribution
 from tallystick.errors import NotFound
 from tallystick.ledger.adjustment import COLUMNS, Adjustment, unpacked
-from tallystick.ledger.balance import Amounts, Balance, BudgetRow
+from tallystick.ledger.balance import Amounts, Balance, BudgetRow, Claim
 from tallystick.ledger.entry import READING, decode
+from tallystick.ledger.hindsight import (
+    HOLDS,
+    BudgetChange,
+    ModelHolds,
+    OpenHold,
+    change_of,
+    compared,
+)
 from tallystick.ledger.holding import BALANCE_COLUMNS, balance_of
+from tallystick.ledger.reconciliation import COLUMNS as RECONCILIATION_COLUMNS
+from tallystick.ledger.reconciliation import Reconciliation, reconciliation_of
+from tallystick.ledger.rollup import NUMBERS, Rollup, split, statement
 from tallystick.ledger.store import TOTAL_COLUMNS, RunRow, RunTotals, Store
 from tallystick.ledger.verify import Verification, verify
 from tallystick.usage import RequestUsage, Usage
@@ -168,20 +179,39 @@ class Reading:
             until: the first moment after; None for no end.
             adjusted: with the prices that they have by now.
         """
-        begin = -_FOREVER if since is None else since
-        end = _FOREVER if until is None else until
-        last = 0
-        while True:
+        begin, end = _moments(since, until)
+        ((first, last),) = self._store.query(NUMBERS, (begin, end, begin, end))
+        while first is not None:
             rows = self._store.query(
                 f"SELECT number, {_ENTRY_COLUMNS} FROM {_table(adjusted)} "  # noqa: S608
-                "WHERE number > ? AND started_at >= ? AND started_at < ? ORDER BY number LIMIT ?",
-                (last, begin, end, _PAGE),
+                "WHERE number BETWEEN ? AND ? AND started_at >= ? AND started_at < ? "
+                "ORDER BY number LIMIT ?",
+                (first, last, begin, end, _PAGE),
             )
             for _, *row in rows:
                 yield decode(row)
             if len(rows) < _PAGE:
                 return
-            last = rows[-1][0]
+            first = rows[-1][0] + 1
+
+    def rollups(
+        self, by: Sequence[str] = (), since: int | None = None, until: int | None = None
+    ) -> list[Rollup]:
+        """Return what the requests of a period come to, by group, without reading them.
+
+        It takes as long as there are groups in each hour, and not as there are requests.
+
+        Args:
+            by: what to group by, any of `ROLLUP_KEYS`. Of hours and days in UTC.
+            since: the first moment, in nanoseconds, a whole hour; None for the beginning.
+            until: the first moment after, a whole hour; None for no end.
+
+        Raises:
+            ValueError: a key is none of these, or a bound lies inside an hour.
+        """
+        sql, values = statement(by, since, until)
+        keys = len(by)
+        return [Rollup(row[:keys], *row[keys:]) for row in self._store.query(sql, values)]
 
     def entry(self, entry_id: str) -> RequestUsage:
         """Return the entry of this id.
@@ -197,10 +227,50 @@ class Reading:
             raise NotFound(f"{self.url} holds no entry {entry_id!r}")
         return decode(rows[0])
 
+    def in_doubt(
+        self, since: int | None = None, until: int | None = None, *, adjusted: bool = False
+    ) -> list[RequestUsage]:
+        """Return the entries in doubt that were sent in a period, the oldest first.
+
+        Args:
+            since: the first moment, in nanoseconds; None for the beginning.
+            until: the first moment after; None for no end.
+            adjusted: with the prices that they have by now.
+        """
+        begin, end = _moments(since, until)
+        rows = self._store.query(
+            f"SELECT {_ENTRY_COLUMNS} FROM {_table(adjusted)} "  # noqa: S608
+            "WHERE status = 'in_doubt' AND started_at >= ? AND started_at < ? "
+            "ORDER BY started_at, number",
+            (begin, end),
+        )
+        return [decode(row) for row in rows]
+
+    def held_in_doubt(self) -> dict[str, Amounts]:
+        """Return what entries in doubt hold, by their ids; those under no budget hold nothing."""
+        rows = self._store.query(
+            "SELECT entry_id, max(nanodollars), max(tokens), max(requests) FROM holds "
+            "WHERE entry_id IN (SELECT id FROM entries WHERE status = 'in_doubt') "
+            "GROUP BY entry_id"
+        )
+        return {entry_id: Amounts(*amounts) for entry_id, *amounts in rows}
+
+    def reconciliations(self, entry_id: str | None = None) -> list[Reconciliation]:
+        """Return how requests in doubt came to their ends, the oldest first.
+
+        Args:
+            entry_id: only that of this entry.
+        """
+        rows = self._store.query(
+            f"SELECT {', '.join(RECONCILIATION_COLUMNS)} FROM reconciliations "  # noqa: S608
+            "WHERE ifnull(?, entry_id) = entry_id ORDER BY number",
+            (entry_id,),
+        )
+        return [reconciliation_of(row) for row in rows]
+
     def count_between(self, since: int | None = None, until: int | None = None) -> int:
         """Return how many entries of every status were sent in a period."""
-        begin = -_FOREVER if since is None else since
-        end = _FOREVER if until is None else until
+        begin, end = _moments(since, until)
         ((number,),) = self._store.query(
             "SELECT count(*) FROM entries WHERE started_at >= ? AND started_at < ?", (begin, end)
         )
@@ -208,15 +278,19 @@ class Reading:
 
     def repriced_between(self, since: int | None = None, until: int | None = None) -> int:
         """Return how many entries that were sent in a period have a price made later."""
-        begin = -_FOREVER if since is None else since
-        end = _FOREVER if until is None else until
-        ((number,),) = self._store.query(
-            "SELECT count(DISTINCT entry_id) FROM adjustments JOIN entries ON entries.id = "
-            "adjustments.entry_id AND entries.status = adjustments.status "
-            "WHERE started_at >= ? AND started_at < ?",
-            (begin, end),
-        )
-        return int(number)
+        whole, edges = split(since, until)
+        repriced = 0 if whole is None else sum(found.repriced for found in self.rollups((), *whole))
+        for edge in edges:
+            begin, end = _moments(*edge)
+            ((first, last),) = self._store.query(NUMBERS, (begin, end, begin, end))
+            ((number,),) = self._store.query(
+                "SELECT count(*) FROM entries "
+                "WHERE number BETWEEN ? AND ? AND started_at >= ? AND started_at < ? AND EXISTS "
+                "(SELECT 1 FROM adjustments WHERE entry_id = id AND status = entries.status)",
+                (first, last, begin, end),
+            )
+            repriced += number
+        return repriced
 
     def adjustments(
         self, entry_id: str | None = None, *, run_id: str | None = None, since: int | None = None
@@ -342,6 +416,66 @@ class Reading:
         )
         return [balance_of(row[1:], row[0]) for row in rows]
 
+    def balance(self, claim: Claim) -> Balance:
+        """Return a budget in a window of it, also one in which nothing was held yet."""
+        found = self.balances(claim.budget.id, claim.window)
+        nothing = Amounts(0, 0, 0)
+        return (
+            found[0]
+            if found
+            else Balance(
+                budget_id=claim.budget.id,
+                name=claim.budget.name,
+                window=claim.window,
+                begins_at=claim.begins_at,
+                ends_at=claim.ends_at,
+                hard=claim.budget.hard,
+                limits=claim.budget.limits,
+                spent=nothing,
+                held=nothing,
+                debt=nothing,
+            )
+        )
+
+    def budget_changes(self, budget_id: str) -> list[BudgetChange]:
+        """Return when a budget was set, topped up and removed, the oldest first."""
+        rows = self._store.query(
+            "SELECT made_at, change, detail FROM budget_changes WHERE budget_id = ? "
+            "ORDER BY number",
+            (budget_id,),
+        )
+        return [change_of(at, change, json.loads(detail)) for at, change, detail in rows]
+
+    def open_windows(self, budget_id: str) -> int:
+        """Return of how many runs that are not over a budget per run has a balance."""
+        ((number,),) = self._store.query(
+            'SELECT count(*) FROM balances JOIN runs ON runs.id = "window" '
+            "WHERE budget_id = ? AND ended_at IS NULL",
+            (budget_id,),
+        )
+        return int(number)
+
+    def open_holds(self, budget_id: str) -> list[OpenHold]:
+        """Return the requests that hold on a budget now, in any window, the oldest first."""
+        rows = self._store.query(
+            "SELECT entries.id, run_id, entries.status, model, started_at, nanodollars, tokens, "
+            "requests FROM holds JOIN entries ON entries.id = entry_id "
+            "WHERE budget_id = ? AND holds.status = 'held' ORDER BY started_at, number",
+            (budget_id,),
+        )
+        return [
+            OpenHold(entry_id, run_id, status, model, started_at, Amounts(*amounts))
+            for entry_id, run_id, status, model, started_at, *amounts in rows
+        ]
+
+    def holds_by_model(self, since: int | None = None) -> list[ModelHolds]:
+        """Return how holds compared with what their requests came to, the most used model first.
+
+        Args:
+            since: only of requests sent at this nanosecond or later.
+        """
+        return compared(self._store.query(HOLDS, (_moments(since, None)[0],)))
+
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a statement that reads; for reports. See `ledger.schema`."""
         return self._store.query(sql, parameters)
@@ -349,6 +483,10 @@ class Reading:
     def verify(self) -> Verification:
         """Compare what the ledger keeps with what its entries come to; see `verify`."""
         return verify(self._store)
+
+
+def _moments(since: int | None, until: int | None) -> tuple[int, int]:
+    return -_FOREVER if since is None else since, _FOREVER if until is None else until
 
 
 def _table(adjusted: bool) -> str:  # noqa: FBT001 - the name of what the caller was asked

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.ledger.schema_budgets import BUDGETS
+from tallystick.ledger.schema_rollups import ROLLUPS
 
 APPLICATION_ID = 0x54414C59
 """``TALY`` in the header of the file, by which a ledger is told from other SQLite files."""
@@ -373,6 +374,7 @@ MIGRATIONS = (
     Migration(2, "books, and adjustments of prices", _SECOND),
     Migration(3, "the cost that providers report", _THIRD),
     Migration(4, "budgets", BUDGETS),
+    Migration(5, "hourly rollups", ROLLUPS),
 )
 
 VERSION = MIGRATIONS[-1].number

@@ -99,7 +99,6 @@ BUDGETS: Final = (
         FOREIGN KEY (budget_id, "window") REFERENCES balances (budget_id, "window")
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX holds_open ON holds (budget_id, \"window\") WHERE status = 'held'",
     """
     CREATE TRIGGER holds_take AFTER INSERT ON holds BEGIN
         UPDATE balances SET

@@ -109,7 +109,7 @@ class Hold:
     claims: tuple[Claim, ...] = ()
     """The budgets that it falls under, each in its window."""
     version: int | None = None
-    """The version of the standing budgets by which `claims` were made; None: nobody looked.
+    """The version of the standing budgets by which `claims` were made; None: it does not matter.
     Where it is not the newest, nothing is held, and the result is `BudgetsChanged`."""
 
 
@@ -128,6 +128,21 @@ class Finish:
     unopened: tuple[RunRow, ...] = ()
     budgeted: bool = False
     """Whether it holds on budgets; then the result is `Ended`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Settle or release an entry that is in doubt, and write how that came: both, or neither.
+
+    The result is False, and nothing changes, where the entry is not in doubt any more.
+    """
+
+    entry: RequestUsage
+    raw_usage: Mapping[str, Any] | None
+    """None keeps what the entry has."""
+    made_at: int
+    source: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +184,8 @@ class SetBudget:
     """Set a standing budget by its name; one of the same scope and windows keeps its balances."""
 
     budget: BudgetRow
+    by: str | None = None
+    """Who sets it, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +194,7 @@ class RemoveBudget:
 
     budget_id: str
     made_at: int
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +204,7 @@ class TopUp:
     claim: Claim
     amounts: Amounts
     made_at: int
+    by: str | None = None
 
 
 Operation = (
@@ -193,6 +212,7 @@ Operation = (
     | CloseRun
     | Hold
     | Finish
+    | Reconcile
     | Abandon
     | KeepBook
     | Adjust

@@ -13,7 +13,10 @@ from typing import Any
 
 from tallystick.ledger.adjustment import books_of, is_named, unpacked
 from tallystick.ledger.entry import COUNT_COLUMNS
+from tallystick.ledger.reconciliation import reconciliation_problems
 from tallystick.ledger.store import TOTAL_COLUMNS, Query, Store
+from tallystick.ledger.verify_budgets import budget_notes, budget_problems
+from tallystick.ledger.verify_rollups import rollup_problems
 
 MOST_PROBLEMS = 1_000
 """How many problems are written out; the rest are only counted."""
@@ -26,7 +29,7 @@ class Verification:
     runs: int
     entries: int
     counts: int
-    """How many totals were computed again and compared."""
+    """How many totals of runs were computed again and compared."""
     problems: tuple[str, ...] = ()
     """Each a sentence that names the row and the column. Empty where all agrees."""
     notes: tuple[str, ...] = ()
@@ -34,6 +37,10 @@ class Verification:
     adjustments: int = 0
     """Prices made later; the totals of runs are of the entries as they were written."""
     books: int = 0
+    balances: int = 0
+    """Budgets, each in each of its windows."""
+    rollups: int = 0
+    """Groups of requests of an hour that are summed beside the entries."""
 
     @property
     def ok(self) -> bool:
@@ -218,8 +225,14 @@ def verify(store: Store) -> Verification:
         ((books,),) = query("SELECT count(*) FROM books")
         problems += _damaged_books(query)
         notes += _absent_books(query)
+        ((balances,),) = query("SELECT count(*) FROM balances")
+        problems += budget_problems(query)
+        notes += budget_notes(query)
+        ((rollups,),) = query("SELECT count(*) FROM rollups")
+        problems += rollup_problems(query)
+        problems += reconciliation_problems(query)
     found = (_shortened(problems), _shortened(notes))
-    return Verification(runs, entries, counts, *found, adjustments, books)
+    return Verification(runs, entries, counts, *found, adjustments, books, balances, rollups)
 
 
 def _damaged_books(query: Query) -> Iterator[str]:

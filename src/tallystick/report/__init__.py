@@ -13,6 +13,7 @@ from tallystick.report.reading import (
     find_run,
     latest_runs,
     top_run_names,
+    usage_within,
     waterfall_of,
 )
 from tallystick.report.repricing import Change, Pricing, Repricing, reprice
@@ -45,6 +46,7 @@ __all__ = [
     "shortest_ids",
     "summarise",
     "top_run_names",
+    "usage_within",
     "waterfall",
     "waterfall_of",
 ]

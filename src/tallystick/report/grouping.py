@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallystick.clock import timestamp
+from tallystick.ledger import Rollup
 from tallystick.report.period import sent_at
 from tallystick.report.totals import Totals
 from tallystick.usage import RequestUsage
@@ -124,6 +125,7 @@ def group(
     keys: Sequence[Key],
     run_names: Mapping[str, str] | None = None,
     *,
+    rollups: Iterable[Rollup] = (),
     repriced: int = 0,
 ) -> Report:
     """Group entries; each is read once and not kept.
@@ -132,10 +134,14 @@ def group(
         entries: the requests.
         keys: what to group by.
         run_names: for the key `run`, the name of the top-level run of each run, by its id.
+        rollups: what other requests come to, by the same keys.
         repriced: how many of the entries have a price that was made later.
     """
     readers = [_reader(key, run_names or {}) for key in keys]
     groups: dict[tuple[Value, ...], Totals] = {}
+    for rollup in rollups:
+        groups[_rolled_up(rollup.key, keys)] = Totals.of(rollup)
+        repriced += rollup.repriced
     for entry in entries:
         record = entry.record
         value = tuple([read(record) for read in readers])
@@ -174,6 +180,16 @@ def _reader(key: Key, run_names: Mapping[str, str]) -> Callable[[Mapping[str, An
     if name == "status":
         return lambda record: record.get("status", "settled")
     return lambda record: record.get(name)
+
+
+def _rolled_up(values: Sequence[Value], keys: Sequence[Key]) -> tuple[Value, ...]:
+    """Return the key of a rollup as that of a group: its times as text."""
+    return tuple(
+        _time(timestamp(value).isoformat(), _TIMES[key.name])
+        if key.name in _TIMES and isinstance(value, int)
+        else value
+        for key, value in zip(keys, values, strict=True)
+    )
 
 
 def _time(started_at: str | None, length: int) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 from tallystick.errors import NotFound
-from tallystick.ledger import Ledger, RunRow
+from tallystick.ledger import ROLLUP_KEYS, Ledger, RunRow, split
+from tallystick.report.grouping import Key, Report, group
 from tallystick.report.listing import RunSummary, shortest_ids, summarise
 from tallystick.report.period import Period
 from tallystick.report.waterfall import Waterfall, waterfall
@@ -22,6 +24,26 @@ seconds: a run that began longer before another than this cannot begin like it."
 def entries_within(ledger: Ledger, period: Period) -> Iterator[RequestUsage]:
     """Yield every entry that was sent in a period, of every status, at the price it has by now."""
     return ledger.entries_between(period.since, period.until, adjusted=True)
+
+
+def usage_within(ledger: Ledger, period: Period, keys: Sequence[Key]) -> Report:
+    """Return the usage of a period by group, at the prices of today.
+
+    Of whole hours the rollups say it, as far as they tell requests apart by these keys. Entries
+    are read where they do not, and for what the period has of an hour at its ends.
+    """
+    whole, edges = split(period.since, period.until)
+    if any(key.is_tag or key.name not in ROLLUP_KEYS for key in keys):
+        whole, edges = None, [(period.since, period.until)]
+    return group(
+        itertools.chain.from_iterable(
+            ledger.entries_between(since, until, adjusted=True) for since, until in edges
+        ),
+        keys,
+        top_run_names(ledger) if Key("run") in keys else None,
+        rollups=() if whole is None else ledger.rollups([key.name for key in keys], *whole),
+        repriced=sum(ledger.repriced_between(since, until) for since, until in edges),
+    )
 
 
 def top_run_names(ledger: Ledger) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallystick.ledger import Rollup
 from tallystick.money import Cost
 from tallystick.usage import RequestUsage
 
@@ -57,6 +58,19 @@ class Totals:
         """The sums of the counts that are known."""
         self.unknown = dict.fromkeys(COUNTS, 0)
         """For how many of `requests` each count is not known, and so not in its sum."""
+
+    @classmethod
+    def of(cls, rollup: Rollup) -> Totals:
+        """Return the totals that a rollup holds."""
+        totals = cls()
+        for name in ("requests", "held", "released", "in_doubt", "estimated"):
+            setattr(totals, name, getattr(rollup, name))
+        for name in ("cost_nanodollars", "cost_unpriced", "cost_estimated"):
+            setattr(totals, name, getattr(rollup, name))
+        for name in COUNTS:
+            totals.counts[name] = getattr(rollup, name)
+            totals.unknown[name] = getattr(rollup, name.replace("_tokens", "_unknown"))
+        return totals
 
     def count(self, entry: RequestUsage) -> None:
         """Add one request."""
