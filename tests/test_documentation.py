@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import agents
@@ -92,7 +93,7 @@ def test_the_configuration_of_the_price_guide_is_read(tmp_path):
 
 
 async def test_the_examples_of_the_agents_guide(provider):
-    track, explicit = examples("docs/openai-agents.md")
+    track, explicit, budgeted = examples("docs/openai-agents.md")
     names = {}
     exec(compile(track, "docs", "exec"), names)  # noqa: S102 - ours
     tally = names["tally"]
@@ -104,6 +105,7 @@ async def test_the_examples_of_the_agents_guide(provider):
         agents.set_default_openai_client(client, use_for_tracing=False)
         done = await names["example"]()
     assert done.usage.requests == 1
+    compile(f"async def example():\n{textwrap.indent(budgeted, '    ')}", "docs", "exec")
     tally.close()
 
 

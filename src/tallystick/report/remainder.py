@@ -39,7 +39,7 @@ clients of OpenAI and Anthropic give up by default. In nanoseconds."""
 
 LAG = 3_600 * 1_000_000_000
 """How long after its end a bucket may still grow, because usage is reported late. In nanoseconds;
-Anthropic speaks of some five minutes, and OpenAI of no time."""
+a cautious guess."""
 
 _VERSION = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 
