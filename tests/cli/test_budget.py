@@ -1,6 +1,8 @@
 """`tallystick budget`: what it prints, what it writes, and its exit codes."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -212,6 +214,16 @@ def test_explain_says_what_budgets_would_do_with_a_request(budget, tmp_path):
     assert told["request"]["fits"] is False
 
 
+def test_a_name_that_nobody_could_type_ends_with_2_and_a_ledger_that_is_none_with_3(
+    budget, tallystick, tmp_path
+):
+    limit = ("--usd", "1", "--per", "day")
+    assert budget("set", " ", *limit).returncode == 2
+    (tmp_path / "text.db").write_text("no ledger " * 100)
+    done = tallystick("budget", "set", "b", *limit, "--ledger", str(tmp_path / "text.db"))
+    assert done.returncode == 3
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", None])
 def test_a_body_that_is_none_ends_with_2(budget, tmp_path, text):
     body = tmp_path / "body.json"
@@ -262,3 +274,37 @@ def test_tables_fit_the_screen(url, console, columns):
         render.show(screen, status, standing.history("acme"), ledger.open_holds(status.row.id))
         render.holds_by_model(screen, ledger.holds_by_model())
     assert max(map(len, screen.file.getvalue().splitlines())) <= columns
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("row", "command"),
+    [
+        (r"\| `budget list` \| `(\{[^}]*\})", "list"),
+        (r"\| `budget set`, `budget top-up` \| (.*)", "top-up acme --usd 1"),
+        (r"\| `budget show` \| the same and (.*)", "show acme"),
+        (r"\| `budget remove` \| (.*)", "remove acme"),
+        (r"\| `budget explain` \| `(\{.*)", "explain acme"),
+    ],
+)
+def test_the_documented_keys_are_those_of_the_json(budget, row, command):
+    (documented,) = re.findall(row, PAGE)
+    keys = re.findall(r'"(\w+)"', documented)
+    printed = list(json.loads(budget(*command.split(), "--json").stdout))
+    if command.startswith("show"):
+        printed = printed[-len(keys) :]
+    assert keys == printed
+
+
+def test_every_command_and_option_is_documented(tallystick):
+    help_text = tallystick("budget", "--help").stdout
+    commands = re.findall(r"^  ([a-z][\w-]*)  ", help_text, re.MULTILINE)
+    assert commands == ["set", "list", "show", "remove", "top-up", "explain"]
+    for command in commands:
+        assert f"| `budget {command}" in PAGE
+    of_set = tallystick("budget", "set", "--help").stdout
+    for option in re.findall(r"^  (--[\w-]+)", of_set, re.MULTILINE):
+        if option not in ("--json", "--ledger"):
+            assert option in PAGE, option

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -145,7 +146,7 @@ def set_budget(
         "model": model,
         "provider": provider,
     }
-    try:
+    with _usage():
         limit = Budget(
             usd=usd,
             tokens=tokens,
@@ -161,11 +162,9 @@ def set_budget(
         )
         tags = _tags(tag, scope)
         scope_of(**scope, **tags)
-        with _open_for_writing(context, ledger) as opened:
-            before = {row.name: row.id for row in opened.budgets()}
-            status = Budgets(opened).set(name, limit, **scope, **tags)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error)) from error
+    with _open_for_writing(context, ledger) as opened, _usage():
+        before = {row.name: row.id for row in opened.budgets()}
+        status = Budgets(opened).set(name, limit, **scope, **tags)
     if as_json:
         print_json(status.to_dict())
         return
@@ -247,11 +246,8 @@ def top_up_budget(
 ) -> None:
     """Add to a budget's limit in its current window; the next one begins without."""
     open_for_reading(context, ledger).close()
-    with _open_for_writing(context, ledger) as opened:
-        try:
-            status = Budgets(opened).top_up(name, usd=usd, tokens=tokens, requests=requests)
-        except ConfigError as error:
-            raise typer.BadParameter(str(error)) from error
+    with _open_for_writing(context, ledger) as opened, _usage():
+        status = Budgets(opened).top_up(name, usd=usd, tokens=tokens, requests=requests)
     if as_json:
         print_json(status.to_dict())
     else:
@@ -352,6 +348,15 @@ def explain_budget(
 
 def _of(holds: list[ModelHolds], model: str | None) -> list[ModelHolds]:
     return [each for each in holds if model is None or each.model == model]
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Say of a value that cannot be used that it is the command's usage which is wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _open_for_writing(context: typer.Context, ledger: str | None) -> Ledger:
