@@ -29,6 +29,8 @@ def provider(monkeypatch, tmp_path):
     agents.set_tracing_disabled(disabled=True)
     monkeypatch.setenv("TALLYSTICK_URL", str(tmp_path / "usage.db"))
     monkeypatch.setenv("OPENAI_API_KEY", "test")
+    # A client that another test made the SDK's default is closed by now.
+    monkeypatch.setattr("agents.models._openai_shared._default_openai_client", None)
     monkeypatch.setenv("OPENAI_AGENTS_DISABLE_TRACING", "1")
     with Provider() as started:
         monkeypatch.setenv("OPENAI_BASE_URL", started.base_url)

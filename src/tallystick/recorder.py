@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tallystick.budget.guard import Guard
 from tallystick.budget.warning import Event, notify, worded
 from tallystick.clock import Clock
+from tallystick.ledger import UNITS
 from tallystick.usage import RequestUsage
 
 if TYPE_CHECKING:
@@ -78,7 +79,13 @@ class Recorder:
             self.faults += 1
 
     def warn(self, balance: Balance, budget: BudgetRow) -> None:
-        """Log that a budget is nearly or wholly used, and tell its webhook."""
+        """Log that a budget is nearly or wholly used, and tell its webhook; once for each."""
+        full = any(balance.room(unit) == 0 for unit in UNITS)
+        with self._lock:
+            key = f"budget {budget.id} {balance.window} {full}"
+            if key in self._seen:
+                return
+            self._seen.add(key)
         logger.warning("tallystick: budget %s", worded(balance))
         self.tell(balance, budget, "budget.warning")
 

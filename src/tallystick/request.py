@@ -18,6 +18,8 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -119,7 +121,10 @@ class Request:
         self._started = clock.now()
         self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
+        self.taken = False
+        """Whether it is an attempt that HTTP has seen leave."""
         self._announced = False
+        self._token: Token[Request | None] | None = None
         self._claims: tuple[Claim, ...] = ()
         """The budgets that it holds on."""
         self._lock = threading.Lock()
@@ -303,6 +308,17 @@ class Request:
         if limit is not None:
             guess = min(guess, limit)
         return {"input_tokens": self.body_tokens, "output_tokens": guess, "estimated": True}
+
+    def take_over(self, about: Mapping[str, Any]) -> None:
+        """Be the attempt that HTTP sees leave, whose request was held before it was known.
+
+        Args:
+            about: what the attempt is: keywords of the constructor.
+        """
+        self.provider = about["provider"]
+        self.model = about["model"] or self.model
+        self.api, self.asked, self.body = about["api"], about["asked"], about["body"]
+        self.body_tokens = tokens_in(about["body"])
 
     # Ending.
 
@@ -520,6 +536,7 @@ class Request:
 
     def __enter__(self) -> Self:
         self.start_sync()
+        self._token = _open.set(self)
         return self
 
     def __exit__(
@@ -533,6 +550,7 @@ class Request:
 
     async def __aenter__(self) -> Self:
         await self.start()
+        self._token = _open.set(self)
         return self
 
     async def __aexit__(
@@ -545,12 +563,28 @@ class Request:
         await self.announce()
 
     def _leave(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            # Left in another context than it was entered in, that one never had it.
+            with suppress(ValueError):
+                _open.reset(self._token)
+            self._token = None
         if self.ended:
             return
         if error is not None:
             self.fail(error)
         else:
             self.doubt(outcome="completed", error_type="not_settled")
+
+
+_open: ContextVar[Request | None] = ContextVar("tallystick_request", default=None)
+
+
+def open_request() -> Request | None:
+    """Return the request whose block the calling code is in.
+
+    A client that is tracked sends it, and what it sends must not be counted a second time.
+    """
+    return _open.get()
 
 
 Verdict = Literal["rejected", "unsent", "cancelled", "broken"]

@@ -33,6 +33,8 @@ def provider(monkeypatch, tmp_path):
     monkeypatch.setenv("TALLYSTICK_URL", str(tmp_path / "usage.db"))
     monkeypatch.setenv("TALLYSTICK_ON_FAULT", "raise")
     monkeypatch.setenv("OPENAI_API_KEY", "test")
+    # A client that another test made the SDK's default is closed by now.
+    monkeypatch.setattr("agents.models._openai_shared._default_openai_client", None)
     with Provider() as started:
         monkeypatch.setenv("OPENAI_BASE_URL", started.base_url)
         yield started

@@ -17,13 +17,13 @@ from agents import (
     function_tool,
 )
 from agents.usage import Usage as AgentsUsage
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAI
 
 import tallystick
 from comparing import assert_equal, kept
 from tallystick import RequestUsage, Usage
 from tallystick.integrations.openai_agents import run_config, run_context
-from tallystick.testing import Handoff, ToolCall
+from tallystick.testing import Fail, Handoff, ToolCall
 
 
 async def test_a_run_is_counted_with_everything_it_knows(tally, provider, model):
@@ -349,3 +349,30 @@ async def test_the_users_settings_reach_the_model(tally, provider, model):
     (record,) = provider.served
     assert record.output_tokens == 16
     assert record.headers["x-tallystick-test"] == "yes"
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_request_of_ones_own_that_a_tracked_client_sends_is_counted_once(
+    tally, provider, retried
+):
+    if retried:
+        provider.script(Fail(500), "at last")
+    told = []
+
+    class Hooks:
+        def on_llm_end(self, run, entry):
+            told.append(entry.output_tokens)
+
+    with (
+        OpenAI(base_url=provider.base_url, api_key="test", max_retries=1) as plain,
+        tally.run("mine", hooks=Hooks()) as run,
+    ):
+        with run.request(agent="me", turn=3) as request:
+            request.settle(plain.responses.create(model="gpt-5", input="x"))
+        plain.responses.create(model="gpt-5", input="y")
+    assert run.usage.requests == len(provider.served) == (3 if retried else 2)
+    first, *others = run.usage.request_usage_entries
+    assert (first.agent, first.turn, first.requested_model) == ("me", 3, "gpt-5")
+    assert first.error_type == ("500" if retried else None)
+    assert [entry.agent for entry in others] == (["me", None] if retried else [None])
+    assert len(told) == len(provider.served)

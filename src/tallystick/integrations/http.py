@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tallystick.errors import BudgetRefused, BudgetUncertain
 from tallystick.recorder import Recorder
-from tallystick.request import UNSURE, Request
+from tallystick.request import UNSURE, Request, open_request
 from tallystick.run import Run, current_run
 from tallystick.wire import (
     API,
@@ -305,6 +305,15 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
     if call is not None:
         attempt, held = call.attempt(about)
         return Attempt(attempt, api, called=True, own_run=None), held
+    mine = open_request()
+    if mine is not None:
+        if not (mine.taken or mine.ended):
+            mine.taken = True
+            mine.take_over(about)
+            # The block tells the hooks, when it is left.
+            return Attempt(mine, api, called=True, own_run=None), True
+        # The client tries again.
+        run, about = mine.run, {**about, "agent": mine.agent, "turn": mine.turn}
     own_run: Run | None = None
     if run is None:
         assert recorder is not None  # noqa: S101 - returned above; for the type checker

@@ -17,7 +17,7 @@ from tallystick.integrations import http
 from tallystick.integrations.openai_agents.refusal import asked_of, host_error, with_settings
 from tallystick.integrations.openai_agents.usage import HostUsage, counts_of, readings_of
 from tallystick.recorder import Recorder
-from tallystick.request import Request, tokens_in
+from tallystick.request import Request
 from tallystick.run import Run, current_run
 from tallystick.usage import Usage
 from tallystick.wire import API, Reading, provider_of, read_request
@@ -83,10 +83,7 @@ class ModelCall:
         held, self._held = self._held, None
         if held is None or held.ended:
             return self._request(**about), False
-        held.provider = about["provider"]
-        held.model = about["model"] or held.model
-        held.api, held.asked, held.body = about["api"], about["asked"], about["body"]
-        held.body_tokens = tokens_in(about["body"])
+        held.take_over(about)
         return held, True
 
     @property
