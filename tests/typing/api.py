@@ -8,7 +8,18 @@ from decimal import Decimal
 from typing import Any, assert_type
 
 import tallystick
-from tallystick import Cost, RequestUsage, Run, Tally, Usage
+from tallystick import (
+    Budget,
+    BudgetExceeded,
+    BudgetUncertain,
+    Cost,
+    RequestUsage,
+    Run,
+    Tally,
+    Usage,
+)
+from tallystick.budget.estimate import Estimate
+from tallystick.budget.standing import BudgetStatus
 from tallystick.pricing import Prices, Quote, quote
 
 
@@ -52,3 +63,20 @@ def read(usage: Usage, entry: RequestUsage) -> None:
     assert_type(quote(entry), Quote)
     assert_type(entry.explain(), Quote)
     assert_type(entry.explain(Prices.load("tallystick.toml")), Quote)
+
+
+def budgeted(tally: Tally) -> None:
+    """Budgets, and what they refuse."""
+    with tally.run("r", budget=Budget(usd="0.50", tokens=1000)) as run:
+        try:
+            with run.request(model="gpt-5", body={"input": "x"}) as request:
+                assert_type(request.output_limit, int | None)
+        except BudgetExceeded as refusal:
+            assert_type(refusal.budget, str | None)
+            assert_type(refusal.unit, str)
+        except BudgetUncertain as refusal:
+            assert_type(refusal.setting, str)
+    assert_type(tally.budgets.set("acme", Budget(requests=1, per="day"), team="x"), BudgetStatus)
+    assert_type(tally.budgets.list(), list[BudgetStatus])
+    assert_type(tally.budgets.get("acme").room.usd, Decimal | None)
+    assert_type(tally.estimate({"model": "gpt-5", "input": "x"}, provider="openai"), Estimate)
