@@ -17,7 +17,7 @@ class Row:
     ratios: tuple[float, ...]
     goal: float
     faster: bool
-    """Whether the ratio says how many times faster ours is, or how many times as long it takes."""
+    """Whether the ratio says how many times as fast ours is, or how many times as long it takes."""
 
     @property
     def ratio(self) -> float:
@@ -31,11 +31,11 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The line as text."""
-        sign, unit = ("≥", " times faster") if self.faster else ("≤", " times as long")
+        sign, unit = ("≥", " times as fast") if self.faster else ("≤", " times as long")
         return (
             self.name,
-            _seconds(self.ours),
-            _seconds(self.peer),
+            duration(self.ours),
+            duration(self.peer),
             f"{self.ratio:.2f}",
             f"{min(self.ratios):.2f} … {max(self.ratios):.2f}",
             f"{sign} {self.goal:g}{unit}",
@@ -43,7 +43,8 @@ class Row:
         )
 
 
-def _seconds(value: float) -> str:
+def duration(value: float) -> str:
+    """Return seconds as text, in the unit that suits them."""
     for limit, factor, unit in ((1e-6, 1e9, "ns"), (1e-3, 1e6, "µs"), (1, 1e3, "ms")):
         if value < limit:
             return f"{value * factor:.3g} {unit}"

@@ -260,6 +260,8 @@ class Request:
         ledger = self._recorder.ledger
         if ledger is None or not outer._claims:
             return
+        # In the windows of that request, so at its moment too.
+        self._started, self._started_at = outer._started, outer._started_at
         self._claims = outer._claims
         try:
             future = ledger.hold(

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from tallystick.clock import nanoseconds, timestamp
@@ -154,7 +155,12 @@ def started_moment(entry: RequestUsage) -> tuple[str | None, int | None]:
     The nanoseconds are None where the text names no moment, or names it in another way than
     `timestamp` would: only then does the row have to keep the text.
     """
-    text = entry.record.get("started_at")
+    return _moment(entry.record.get("started_at"))
+
+
+# A request is written when it is held and when it ends, mostly soon after.
+@lru_cache(maxsize=1024)
+def _moment(text: str | None) -> tuple[str | None, int | None]:
     if text is None:
         return None, None
     try:
@@ -179,11 +185,19 @@ def encode_raw_usage(raw: Mapping[str, Any] | None) -> str | None:
         text = _encode_strictly(raw)
     except (TypeError, ValueError, RecursionError):
         text = None
-    if text is None or len(text) > _MAX_RAW_USAGE or _LONG_TEXT.search(text):
+    if text is None or len(text) > _MAX_RAW_USAGE or _has_long_text(text):
         text = _encode(_bounded(raw, 0))
     if len(text) > _MAX_RAW_USAGE:
         return _encode({"left_out": f"{len(text)} characters"})
     return text
+
+
+def _has_long_text(text: str) -> bool:
+    # Between two quotation marks there is at most what a text holds, so that most blocks need no
+    # closer look.
+    if "\\" not in text and max(map(len, text.split('"'))) <= _MAX_TEXT:
+        return False
+    return _LONG_TEXT.search(text) is not None
 
 
 def _bounded(value: Any, depth: int) -> Any:

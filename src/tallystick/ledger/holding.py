@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from tallystick.ledger.balance import (
@@ -48,6 +49,13 @@ BALANCE_COLUMNS = f'budget_id, "window", begins_at, ends_at, balances.hard, {_AM
 """What `balance_of` reads, from `balances` alone."""
 
 _VERSION = "SELECT max(number) FROM budget_changes"
+# How many of some balances are there and have room; NULL is no limit, or not known.
+_FITTING = (
+    'SELECT count(*) FROM balances WHERE (budget_id, "window") IN (VALUES {}) '
+    "AND ifnull(spent_nanodollars + held_nanodollars + ? <= limit_nanodollars, 1) "
+    "AND ifnull(spent_tokens + held_tokens + ? <= limit_tokens, 1) "
+    "AND ifnull(spent_requests + held_requests + ? <= limit_requests, 1)"
+)
 _BALANCE = f'SELECT {BALANCE_COLUMNS} FROM balances WHERE budget_id = ? AND "window" = ?'  # noqa: S608
 _OPEN_BUDGET = (
     "INSERT INTO budgets (id, name, run_id, scope, per, zone, limit_nanodollars, limit_tokens, "
@@ -60,19 +68,19 @@ _OPEN_BALANCE = (
     "limit_requests FROM budgets WHERE id = ?"
 )
 _HOLD = (
-    'INSERT INTO holds (entry_id, budget_id, "window", status, nanodollars, tokens, requests) '
-    "VALUES (?, ?, ?, 'held', ?, ?, ?)"
+    'INSERT INTO holds (entry_id, budget_id, "window", nanodollars, tokens, requests, status) '
+    "VALUES {}"
 )
 _HELD = "SELECT nanodollars, tokens FROM holds WHERE entry_id = ? AND status = 'held' LIMIT 1"
-_WARN = (
-    'UPDATE balances SET warned = 1 WHERE warned = 0 AND (budget_id, "window") IN '
-    '(SELECT budget_id, "window" FROM holds WHERE entry_id = ?) AND EXISTS '
-    "(SELECT 1 FROM budgets WHERE id = budget_id "
-    "AND (spent_nanodollars * 100 >= balances.limit_nanodollars * warn_at "
-    "OR spent_tokens * 100 >= balances.limit_tokens * warn_at "
-    "OR spent_requests * 100 >= balances.limit_requests * warn_at)) "
-    'RETURNING budget_id, "window"'
+# Most requests pass no mark, which is quicker to see than to write nothing.
+_PASSED = (
+    'SELECT budget_id, "window" FROM holds CROSS JOIN balances USING (budget_id, "window") '
+    "CROSS JOIN budgets ON budgets.id = budget_id WHERE entry_id = ? AND warned = 0 "
+    "AND (balances.spent_nanodollars * 100 >= balances.limit_nanodollars * warn_at "
+    "OR balances.spent_tokens * 100 >= balances.limit_tokens * warn_at "
+    "OR balances.spent_requests * 100 >= balances.limit_requests * warn_at)"
 )
+_WARN = 'UPDATE balances SET warned = 1 WHERE budget_id = ? AND "window" = ?'
 _CHANGED = "INSERT INTO budget_changes (budget_id, made_at, change, detail) VALUES (?, ?, ?, ?)"
 _MADE = "SELECT 1 FROM budget_changes WHERE budget_id = ? AND made_at = ? AND change = ?"
 _STANDING = (
@@ -141,10 +149,13 @@ def grant(
     """
     if version is not None:
         check_version(execute, version)
+    ordered = sorted(claims, key=lambda claim: claim.budget.id)
+    wanted = ask.amounts(ask.output_tokens)
+    if _all_fit(execute, ordered, wanted):
+        return Granted(ask.output_tokens), [(claim, wanted) for claim in ordered]
     granted = ask.output_tokens
     tightest: tuple[Balance, Unit] | None = None
     soft: list[Balance] = []
-    ordered = sorted(claims, key=lambda claim: claim.budget.id)
     for claim in ordered:
         balance = _balance(execute, claim)
         if not balance.hard:
@@ -161,6 +172,21 @@ def grant(
     exceeded = tuple(balance for balance in soft if not _fits(balance, amounts))
     limited_by = None if tightest is None else tightest[0].name
     return Granted(granted, limited_by, exceeded), [(claim, amounts) for claim in ordered]
+
+
+@lru_cache(maxsize=64)
+def _rows(statement: str, row: str, number: int) -> str:
+    return statement.format(", ".join([row] * number))
+
+
+def _all_fit(execute: Execute, claims: Sequence[Claim], amounts: Amounts) -> bool:
+    """Whether all balances are there and have room, as nearly always."""
+    if not claims:
+        return True
+    values = [value for claim in claims for value in (claim.budget.id, claim.window)]
+    statement = _rows(_FITTING, "(?, ?)", len(claims))
+    (fitting,) = execute(statement, (*values, *amounts)).fetchone()
+    return bool(fitting == len(claims))
 
 
 def _balance(execute: Execute, claim: Claim) -> Balance:
@@ -215,8 +241,11 @@ def _fits(balance: Balance, amounts: Amounts) -> bool:
 
 def hold(execute: Execute, entry_id: str, holds: Sequence[tuple[Claim, Amounts]]) -> None:
     """Write the holds of an entry that is written; triggers take them from the balances."""
-    for claim, amounts in holds:
-        execute(_HOLD, (entry_id, claim.budget.id, claim.window, *amounts))
+    if holds:
+        values: list[Any] = []
+        for claim, amounts in holds:
+            values += (entry_id, claim.budget.id, claim.window, *amounts)
+        execute(_rows(_HOLD, "(?, ?, ?, ?, ?, ?, 'held')", len(holds)), values)
 
 
 def warn(execute: Execute, entry_id: str) -> tuple[Balance, ...]:
@@ -224,7 +253,9 @@ def warn(execute: Execute, entry_id: str) -> tuple[Balance, ...]:
 
     They count as warned of from here on.
     """
-    passed = execute(_WARN, (entry_id,)).fetchall()
+    passed = execute(_PASSED, (entry_id,)).fetchall()
+    for key in passed:
+        execute(_WARN, key)
     return tuple(_named_balance(execute, budget_id, window) for budget_id, window in passed)
 
 

@@ -54,9 +54,7 @@ _HOLD_RULES = (
             'SELECT entry_id, budget_id, holds."window" FROM holds '
             "JOIN entries ON entries.id = entry_id "
             'JOIN balances USING (budget_id, "window") '
-            "WHERE (entries.started_at < begins_at OR entries.started_at >= ends_at) "
-            # What ran inside another request is charged where that was held.
-            "AND ifnull(entries.rest, '') NOT LIKE '%\"inside: %'"
+            "WHERE entries.started_at < begins_at OR entries.started_at >= ends_at"
         ),
     ),
     (
