@@ -158,8 +158,11 @@ class Request:
                 # ledger cannot be cancelled.
                 if not future.done():
                     waiting = asyncio.wrap_future(future)
+                    # Looked at also where the caller goes away meanwhile; asyncio complains of
+                    # exceptions that nobody looks at.
+                    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
                     await asyncio.wait([waiting])
-                    waiting.exception()
+            await self.run.tell_warnings()
         except BudgetRefused as refusal:
             self.refusal, self.ended = refusal, True
             await self.run.emit("on_budget_exceeded", refusal)
@@ -168,7 +171,6 @@ class Request:
             # The caller went away before anything was sent.
             self.release(type(error).__name__)
             raise
-        await self.run.tell_warnings()
 
     def _holding(self) -> Iterator[Future[Any]]:
         """Hold, yielding what has to be waited for; both ways of waiting drive this.
@@ -252,24 +254,31 @@ class Request:
         if ledger is not None:
             ledger.mark_sent(self.id)
 
-    def _join(self, outer: Request) -> None:
-        """Come under the budgets of the request that this one was made inside.
+    def _inside(self, other: Reading) -> Request:
+        """Return the request that another model answered inside this one, at a price of its own.
 
-        Nothing is held: it was sent already. What it cost is posted when it settles.
+        It comes under the same budgets. Nothing is held, because it was sent already: what it
+        cost is posted when it settles.
         """
+        other.note(f"inside: {self.id}")
+        inside = Request(
+            self.run, provider=self.provider, model=other.model, agent=self.agent, turn=self.turn
+        )
+        # In the windows of this request, so at its moment too.
+        inside._started, inside._started_at = self._started, self._started_at
+        inside._claims = self._claims
         ledger = self._recorder.ledger
-        if ledger is None or not outer._claims:
-            return
-        # In the windows of that request, so at its moment too.
-        self._started, self._started_at = outer._started, outer._started_at
-        self._claims = outer._claims
-        try:
-            future = ledger.hold(
-                self._entry("held"), started_ns=self._started, ask=NOTHING, claims=self._claims
-            )
-            self._recorder.watch("holding a request", future)
-        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
-            self._recorder.fault("holding a request", error)
+        if ledger is not None and self._claims:
+            try:
+                entry = inside._entry("held")
+                held = ledger.hold(
+                    entry, started_ns=inside._started, ask=NOTHING, claims=self._claims
+                )
+                self._recorder.watch("holding a request", held)
+                ledger.mark_sent(inside.id)
+            except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+                self._recorder.fault("holding a request", error)
+        return inside
 
     @staticmethod
     def _budget_of(refused: HoldRefused, terms: Terms) -> BudgetRow:
@@ -345,20 +354,14 @@ class Request:
                 outcome=reading.outcome or "completed",
                 error_type=reading.error_type or "usage_not_reported",
             )
+        # Before this one ends, so that a kill in between leaves their rows.
+        inside = [] if self.ended else [self._inside(other) for other in reading.others]
         entry = self._end("settled", {**reading.fields(), "raw_usage": reading.raw_usage})
-        if entry is not None:
-            for other in reading.others:
-                # Another model worked inside this request, at a price of its own.
-                inside = Request(
-                    self.run,
-                    provider=self.provider,
-                    model=other.model,
-                    agent=self.agent,
-                    turn=self.turn,
-                )
-                other.note(f"inside: {self.id}")
-                inside._join(self)
-                inside.settle(other)
+        for request, other in zip(inside, reading.others, strict=False):
+            if entry is None:
+                request.release()
+            else:
+                request.settle(other)
         return entry
 
     def reject(self, error_type: str) -> RequestUsage | None:

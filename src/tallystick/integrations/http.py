@@ -34,6 +34,12 @@ from tallystick.wire.rewrite import with_output_limit
 _MARK = "tallystick"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared, not bound
 
+_EARLY = ("anthropic.", "bedrock.invoke", "gemini.")
+"""APIs whose streams say what was used from the beginning on, and not only at their end."""
+
+_IN_ORDER = frozenset({"completed", "incomplete"})
+"""How a stream ends whose usage is whole."""
+
 
 class Call(Protocol):
     """A host's call of a model, on whose behalf HTTP requests leave."""
@@ -145,7 +151,8 @@ class Attempt:
         if self._reader is None or self.request.ended:
             return
         reading = self._reader.close()
-        if at_end or self._reader.finished:
+        partial = self.api.startswith(_EARLY) and reading.outcome not in _IN_ORDER
+        if (at_end or self._reader.finished) and not partial:
             # The provider has said all that it was going to say.
             self.request.settle(reading)
         elif error is None or isinstance(error, GeneratorExit):

@@ -1,4 +1,4 @@
-"""The file: whether it is a ledger, told from its first bytes before SQLite touches it.
+"""The file: whether it is a ledger, told from its header before SQLite may write to it.
 
 SQLite writes to files that it opens: it recovers their journals and checkpoints their logs. A
 database that belongs to another application has to stay as it is, to the byte.
@@ -7,19 +7,23 @@ database that belongs to another application has to stay as it is, to the byte.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.errors import LedgerTooNew, LedgerUnavailable, NotALedger
 from tallystick.ledger.schema import APPLICATION_ID, VERSION
 
-_MAGIC = b"SQLite format 3\0"
-_VERSION_AT = 60
-_APPLICATION_AT = 68
-_LENGTH = 100
+Marks = Callable[[Path], tuple[int, int] | None]
+"""Gives the application id and the schema in a file's header, or None for no SQLite file."""
 
 
-def check(path: Path, *, writing: bool) -> bool:
+def check(path: Path, marks: Marks, *, writing: bool) -> bool:
     """Say whether there is a ledger at `path`: False where one can be made there.
+
+    Args:
+        path: the file.
+        marks: reads its header and changes nothing.
+        writing: whether it is opened to be written to.
 
     Raises:
         LedgerUnavailable: it cannot be read or written, or its folder does not exist.
@@ -47,21 +51,22 @@ def check(path: Path, *, writing: bool) -> bool:
                 f"{path} cannot be written: the file is read-only; allow writing, "
                 "or set TALLYSTICK_URL to another file"
             )
-        with path.open("rb") as file:
-            header = file.read(_LENGTH)
+        empty = path.stat().st_size == 0
     except OSError as error:
         raise LedgerUnavailable(f"{path} cannot be read: {error.strerror}") from error
-    if not header:
+    if empty:
         if not writing:
             raise NotALedger(f"{path} is empty, and holds no ledger to read")
         return False
-    if len(header) < _LENGTH or not header.startswith(_MAGIC):
+    found = marks(path)
+    if found is None:
         raise NotALedger(f"{path} is no Tallystick ledger, and was left as it is; name another")
-    if int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big") != APPLICATION_ID:
+    application, version = found
+    if application != APPLICATION_ID:
         raise NotALedger(
             f"{path} is another application's SQLite file, and was left as it is; name another"
         )
-    check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big"))
+    check_version(path, version)
     return True
 
 

@@ -31,6 +31,18 @@ def _boot() -> bytes | None:
     return None
 
 
+def _allot(descriptor: int, begin: int, end: int) -> None:
+    """Write zeros: a store into a hole of a mapped file kills the process where the disk is full.
+
+    Raises:
+        OSError: there is no room.
+    """
+    os.lseek(descriptor, begin, os.SEEK_SET)
+    left = end - begin
+    while left:
+        left -= os.write(descriptor, bytes(left))
+
+
 class SentMarks:
     """The marks of one process, in a file that it has open. The first slot names the boot."""
 
@@ -40,7 +52,7 @@ class SentMarks:
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._size = _SLOTS * _SLOT
-        os.ftruncate(descriptor, self._size)
+        _allot(descriptor, 0, self._size)
         self._map = mmap.mmap(descriptor, self._size)
         self._free.extend(range(_SLOT, self._size, _SLOT))
         self._map[:_SLOT] = (_boot() or b"").ljust(_SLOT, b"\0")
@@ -73,7 +85,7 @@ class SentMarks:
 
     def _grow(self) -> None:
         size = 2 * self._size
-        os.ftruncate(self._descriptor, size)
+        _allot(self._descriptor, self._size, size)
         self._map.close()
         self._map = mmap.mmap(self._descriptor, size)
         self._free.extend(range(self._size, size, _SLOT))

@@ -215,6 +215,25 @@ def begin(
             return
 
 
+def marks_in(path: Path) -> tuple[int, int] | None:
+    """Return the application id and the version in a file's header; None: it is no SQLite file.
+
+    They are read through SQLite. Closing a descriptor of one's own would take away all locks that
+    this process has on the file, those of another ledger on it included, and whoever closes the
+    file next would delete the log that this process writes to.
+
+    Raises:
+        LedgerUnavailable: it cannot be read.
+    """
+    try:
+        with contextlib.closing(connect(path, "ro&immutable=1")) as connection:
+            return _marks(connection)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+            return None
+        raise failure(error, str(path)) from error
+
+
 def _marks(connection: Connection) -> tuple[int, int]:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()

@@ -38,6 +38,7 @@ from tallystick.ledger.sqlite import (
     expected_schema,
     failure,
     is_busy,
+    marks_in,
 )
 from tallystick.ledger.store import Operation, Query, Result
 
@@ -82,7 +83,7 @@ class SqliteStore:
         self._brief_until = 0.0
         self._closed = False
         self._become_new()
-        if self._path is not None and not check(self._path, writing=not read_only):
+        if self._path is not None and not check(self._path, marks_in, writing=not read_only):
             create(self._path)
         try:
             if read_only:
