@@ -14,18 +14,18 @@ in doubt
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tallystick.budget.guard import Draft, Terms, exceeded, stopped_before
 from tallystick.clock import timestamp
 from tallystick.errors import BudgetRefused, BudgetUncertain, LedgerUnavailable
+from tallystick.judgement import BYTES_PER_TOKEN, judge, tokens_in
 from tallystick.ledger import (
     NOTHING,
     Balance,
@@ -43,33 +43,8 @@ from tallystick.wire.rewrite import with_model
 if TYPE_CHECKING:
     from tallystick.run import Run
 
-UNSENT = frozenset(
-    {
-        "ConnectError",
-        "ConnectTimeout",
-        "PoolTimeout",
-        "ProxyError",
-        "UnsupportedProtocol",
-        "LocalProtocolError",
-        "InvalidURL",
-        "ClientConnectorError",
-        "ConnectionRefusedError",
-        "gaierror",
-    }
-)
-"""Exceptions of HTTP clients that are raised before a byte of the request has left."""
-
-UNSURE = frozenset({408, 499, 502, 504, 520, 524})
-"""HTTP statuses of something between us and the model: the model may have answered, and billed."""
-
 MAX_ATTEMPTS = 10
 """How often a hold is worked out anew because budgets were changed meanwhile."""
-
-BYTES_PER_TOKEN = 4
-"""What a token of English or JSON takes, for estimates only; bounds are another matter."""
-
-_EMBEDDED_DATA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
-_EMBEDDED_DATA_TOKENS = 1000
 
 
 class Request:
@@ -590,38 +565,3 @@ def open_request() -> Request | None:
     A client that is tracked sends it, and what it sends must not be counted a second time.
     """
     return _open.get()
-
-
-Verdict = Literal["rejected", "unsent", "cancelled", "broken"]
-
-
-def judge(error: BaseException) -> tuple[Verdict, str]:
-    """Say what an exception means for the request that raised it.
-
-    Returns:
-        rejected: the provider answered with an error, which it does not bill; unsent: nothing
-        left this machine; cancelled: the caller went away; broken: anything else, so that what
-        was used is not known. And the error's type: an HTTP status or the exception's name.
-    """
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__
-    for link in chain:
-        status = getattr(link, "status_code", None)
-        if isinstance(status, int) and status >= 400:
-            return ("broken" if status in UNSURE else "rejected"), str(status)
-    names = {parent.__name__ for link in chain for parent in type(link).__mro__}
-    name = type(error).__name__
-    if names & UNSENT:
-        return "unsent", name
-    if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
-        return "cancelled", name
-    return "broken", name
-
-
-def tokens_in(body: bytes) -> int:
-    """Estimate the input tokens of a request's body; embedded media counts a fixed number each."""
-    text, embedded = _EMBEDDED_DATA.subn(b"", body)
-    return -(-len(text) // BYTES_PER_TOKEN) + embedded * _EMBEDDED_DATA_TOKENS

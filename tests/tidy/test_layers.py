@@ -23,6 +23,7 @@ LAYERS = (
     "ledger",
     "budget",
     "recorder",
+    "judgement",
     "request",
     "run",
     "integrations",

@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
 from tallystick.errors import BudgetRefused, BudgetUncertain
+from tallystick.judgement import UNSURE
 from tallystick.recorder import Recorder
-from tallystick.request import UNSURE, Request, open_request
+from tallystick.request import Request, open_request
 from tallystick.run import Run, current_run
 from tallystick.wire import (
     API,
