@@ -116,7 +116,7 @@ class Tally:
         user: str | None = None,
         project: str | None = None,
         session: str | None = None,
-        budget: Budget | Sequence[Budget] = (),
+        budget: Budget | Sequence[Budget] | None = None,
         hooks: object | None = None,
         **tags: Any,
     ) -> Run:
@@ -144,7 +144,7 @@ class Tally:
             str(name),
             attribution={**values, **tags},
             hooks=hooks,
-            budgets=(budget,) if isinstance(budget, Budget) else tuple(budget),
+            budgets=(budget,) if isinstance(budget, Budget) else tuple(budget or ()),
         )
 
     @property

@@ -574,3 +574,25 @@ def test_no_shape_raises(body):
     for api in FAMILIES:
         found = bound(body, api)
         assert found.tokens is not None or found.reasons
+
+
+@pytest.mark.parametrize("name", ["x" + "_1" * 40 + "z", "x" + "_1" * 200_000 + "z"])
+def test_the_name_of_a_tool_is_read_in_no_time_whatever_it_is(name):
+    body = json.dumps({"model": "gpt-5", "input": "x", "tools": [{"type": name}]}).encode()
+    began = time.process_time()
+    input_bound("openai.responses", body, provider="openai", model="gpt-5")
+    assert time.process_time() - began < 5
+
+
+def test_a_character_that_is_escaped_although_it_is_ascii_counts_as_escaped():
+    tools = [{"type": "function", "name": "f", "description": "\x7f" * 400}]
+    body = json.dumps({"model": "m", "messages": [], "tools": tools}, ensure_ascii=False).encode()
+    bound = input_bound("openai.chat", body, provider=None, model="m")
+    assert bound.tokens >= 400 * len("\\u007f")
+
+
+def test_a_deployment_at_azure_may_be_the_model_that_it_is_named_after():
+    pytest.importorskip("splintr")
+    assert vocabulary.vocabularies("azure", "glm-4.6")[0] == "glm4"
+    names = ("gpt-4o", "gpt-4")
+    assert len({frozenset(vocabulary.vocabularies("azure", name)) for name in names}) == 1

@@ -258,3 +258,18 @@ def test_a_new_ledger_carries_its_marks_in_the_file_itself(path):
         header = path.read_bytes()[:100]
         assert int.from_bytes(header[68:72], "big") == APPLICATION_ID
         assert int.from_bytes(header[60:64], "big") == VERSION
+
+
+def test_a_header_that_is_ahead_of_its_file_is_no_damage(path, make):
+    """So it is for a moment while another process moves the log into the file."""
+    with open_ledger(path) as ledger:
+        run = make.run(ledger)
+        for _ in range(100):
+            make.settle(ledger, run)
+        with path.open("r+b") as file:
+            file.seek(28)
+            pages = int.from_bytes(file.read(4), "big")
+            file.seek(28)
+            file.write((pages + 50).to_bytes(4, "big"))
+        with open_ledger(path) as other:
+            assert len(other.runs()) == 1

@@ -128,7 +128,9 @@ DECLARATIONS: Final = frozenset({"functionDeclarations", "function_declarations"
 GOOGLE_SEARCH: Final = re.compile("^(google|enterprise_web)_search.*")
 CAPITAL: Final = re.compile("(?=[A-Z])")
 DATED: Final = re.compile(r"_\d{8}$")
-VERSION: Final = re.compile(r"(_preview|_bm25|_regex|[_-]\d[\d_-]*)+$")
+VERSION: Final = re.compile(r"(?:_preview|_bm25|_regex|[_-]\d+)+$")
+LONGEST_NAME: Final = 128
+"""Of a tool's kind; a longer one has no version to take away."""
 
 SCHEMAS: Final = frozenset(
     {"response_format", "text", "format", "output_config", "outputConfig", "generationConfig"}
@@ -248,7 +250,9 @@ class Contents:
         """Gather what reaches the model as JSON, its text escaped or not, or in a shorter form."""
         plain = json.dumps(value, ensure_ascii=False)
         self.lines += plain.count(",") + 2 * (plain.count("{") + plain.count("["))
-        self._longest(plain, plain if plain.isascii() else json.dumps(value))
+        # DEL is ASCII, and escaped all the same.
+        whole = plain.isascii() and "\x7f" not in plain
+        self._longest(plain, plain if whole else json.dumps(value))
 
     def _arguments(self, written: str) -> None:
         """Gather the arguments of a call, which some templates read and write anew."""
@@ -370,7 +374,8 @@ class Contents:
             inner = tool.get("tools")
             self.tools += len(inner) if isinstance(inner, list) else 0
         elif kind not in OWN_TOOLS and tool.get("execution") != "client":
-            name = VERSION.sub("", kind.rpartition(":")[2])
+            name = kind.rpartition(":")[2]
+            name = VERSION.sub("", name) if len(name) <= LONGEST_NAME else name
             dated = DATED.search(kind) is not None  # Anthropic's, which alone knows the cap
             self._hosted(name, whole_number(tool.get("max_uses")) if dated else None, path)
 

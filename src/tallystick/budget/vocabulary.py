@@ -44,7 +44,7 @@ def vocabularies(provider: str | None, model: str) -> tuple[str, ...]:
         # Elsewhere Mistral's models get the long system prompt of their public template.
         return ()
     # The name of an Azure deployment is its owner's choice.
-    return OPENAI if provider == "azure" else (name,)
+    return tuple(dict.fromkeys((name, *OPENAI))) if provider == "azure" else (name,)
 
 
 def token_length(vocabulary: str, texts: Iterable[str]) -> int | None:

@@ -184,8 +184,7 @@ def expected_schema(listing: str) -> list[tuple[str, str, str]]:
 
 def is_busy(error: Error) -> bool:
     """Whether it is that somebody else has the file locked."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def begin(
@@ -226,12 +225,27 @@ def marks_in(path: Path) -> tuple[int, int] | None:
         LedgerUnavailable: it cannot be read.
     """
     try:
-        with contextlib.closing(connect(path, "ro&immutable=1")) as connection:
-            return _marks(connection)
+        try:
+            return _marks_by(path, "ro&immutable=1")
+        except sqlite3.Error as error:
+            # In the midst of a checkpoint the header may be ahead of the file; who looks at the
+            # log as well sees them agree.
+            if _code(error) != sqlite3.SQLITE_CORRUPT:
+                raise
+            return _marks_by(path, "ro")
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+        if _code(error) == sqlite3.SQLITE_NOTADB:
             return None
         raise failure(error, str(path)) from error
+
+
+def _marks_by(path: Path, mode: str) -> tuple[int, int]:
+    with contextlib.closing(connect(path, mode)) as connection:
+        return _marks(connection)
+
+
+def _code(error: Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _marks(connection: Connection) -> tuple[int, int]:
