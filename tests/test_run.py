@@ -110,6 +110,7 @@ class _Answered(Exception):  # noqa: N818 - what clients raise for an HTTP error
 )
 def test_how_an_exception_ends_a_request(tally, error, status, tokens):
     """Refused costs nothing, never sent is no request, and all else is in doubt (I4)."""
+    error.request = SimpleNamespace(url="https://api.openai.com/v1/responses")
     with tally.run("mine") as run, pytest.raises(type(error)), run.request(model="gpt-5"):
         raise error
     tally.flush()
@@ -118,6 +119,25 @@ def test_how_an_exception_ends_a_request(tally, error, status, tokens):
     assert run.usage.requests == (status != "released")
     if tokens is not None:
         assert entry.output_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("error", "url"),
+    [
+        (_Answered(404), None),
+        (_Answered(404), "https://crm.example/customers/1"),
+        (ConnectionRefusedError(), None),
+        (type("ConnectError", (Exception,), {})(), "http://localhost:5432/"),
+    ],
+)
+def test_an_exception_of_something_else_says_nothing_of_the_request(tally, error, url):
+    """I4: the model may have answered before the user's database was away."""
+    if url is not None:
+        error.request = SimpleNamespace(url=url)
+    with tally.run("mine") as run, pytest.raises(type(error)), run.request(model="gpt-5"):
+        raise error
+    (entry,) = run.usage.request_usage_entries
+    assert entry.status == "in_doubt"
 
 
 def test_runs_nest_and_count_once_in_each(tally):

@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+FIRST, LAST = -(2**63), 2**63 - 1
+"""The moments that 64 bits of nanoseconds can hold: from September 1677 to April 2262."""
+
 
 class Clock:
     """The system's time and randomness. Tests give a subclass of their own."""
@@ -36,6 +39,17 @@ def timestamp(nanoseconds: int) -> datetime:
     """Return nanoseconds since the epoch as an aware UTC datetime, to the microsecond."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+
+
+def checked(nanoseconds: int) -> int:
+    """Return a moment, in nanoseconds since the epoch, that a ledger can be asked for.
+
+    Raises:
+        ValueError: 64 bits cannot hold it.
+    """
+    if not FIRST <= nanoseconds <= LAST:
+        raise ValueError("a moment is from 1677-09-22 to 2262-04-11; leave it out for no bound")
+    return nanoseconds
 
 
 def nanoseconds(moment: datetime) -> int:

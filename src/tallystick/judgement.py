@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Literal
+
+from tallystick.wire import identify
 
 UNSENT = frozenset(
     {
@@ -58,6 +61,22 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
     if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
         return "cancelled", name
     return "broken", name
+
+
+def is_of_a_model(error: BaseException) -> bool:
+    """Whether an exception is of a request to a model, as far as it names a request at all.
+
+    In a block of the user's own anything may be raised: a database refuses a connection, a page
+    is not found. Those say nothing of the model's answer.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        with suppress(Exception):
+            # Some clients raise where there is none.
+            if identify(str(link.request.url)) is not None:  # type: ignore[attr-defined]
+                return True
+        link = link.__cause__
+    return False
 
 
 def tokens_in(body: bytes) -> int:

@@ -22,10 +22,10 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tallystick.budget.guard import Draft, Terms, exceeded, stopped_before
+from tallystick.budget.guard import Draft, Stop, Terms, exceeded, stopped_before
 from tallystick.clock import timestamp
 from tallystick.errors import BudgetRefused, BudgetUncertain, LedgerUnavailable
-from tallystick.judgement import BYTES_PER_TOKEN, judge, tokens_in
+from tallystick.judgement import BYTES_PER_TOKEN, is_of_a_model, judge, tokens_in
 from tallystick.ledger import (
     NOTHING,
     Balance,
@@ -96,6 +96,8 @@ class Request:
         self._started = clock.now()
         self._started_at = timestamp(self._started).isoformat()
         self._started_monotonic = clock.monotonic()
+        self.fixed_model = False
+        """Whether it is sent in a way in which no budget can change its model."""
         self.taken = False
         """Whether it is an attempt that HTTP has seen leave."""
         self._announced = False
@@ -162,11 +164,13 @@ class Request:
                 draft = self._draft()
                 terms = recorder.guard.terms(draft)
                 hard = terms.hard
-                stopped = self.run.stopped_by(terms.claims, terms.version)
+                stopped = self.run.stopped_by(terms.claims)
                 if stopped is not None:
                     if recorder.guard.refresh()[0] != terms.version:
                         continue
-                    raise stopped_before(stopped, draft, self.run.snapshot())
+                    if not recorder.guard.is_changed(stopped):
+                        raise stopped_before(stopped.error, draft, self.run.snapshot())
+                    self.run.go_on(stopped)
                 # The row has the estimate already, in case nobody is left to end the request.
                 entry = recorder.price(self._entry("held", self._expected()))
                 future = recorder.ledger.hold(
@@ -185,7 +189,7 @@ class Request:
             except HoldRefused as refused:
                 if not self._degrade(refused, terms):
                     error = exceeded(refused, draft, self.run.snapshot())
-                    self.run.stop(refused.balance, terms.version, error)
+                    self.run.stop(Stop(refused.balance, terms.version, error))
                     budget = self._budget_of(refused, terms)
                     recorder.tell(refused.balance, budget, "budget.exceeded")
                     raise error from None
@@ -265,6 +269,8 @@ class Request:
         name = self._budget_of(refused, terms).policy.get("on_exceeded", "stop")
         if name in {"stop", "warn", self.model} or self.replaced_model is not None:
             return False
+        if self.fixed_model:
+            return False
         changed = None if self.body is None else with_model(self.api, self.body, name)
         if changed is None:
             return False
@@ -295,16 +301,34 @@ class Request:
             guess = min(guess, limit)
         return {"input_tokens": self.body_tokens, "output_tokens": guess, "estimated": True}
 
-    def take_over(self, about: Mapping[str, Any]) -> None:
+    def take_over(self, about: Mapping[str, Any]) -> bool:
         """Be the attempt that HTTP sees leave, whose request was held before it was known.
+
+        A hold on budgets was worked out by what was known then. It is given back, and the
+        attempt has to be held by what it really is.
 
         Args:
             about: what the attempt is: keywords of the constructor.
+
+        Returns:
+            Whether it is held.
         """
+        held = not self._claims
+        if not held:
+            self._give_back()
         self.provider = about["provider"]
         self.model = about["model"] or self.model
         self.api, self.asked, self.body = about["api"], about["asked"], about["body"]
         self.body_tokens = tokens_in(about["body"])
+        self.max_input_tokens = None
+        return held
+
+    def _give_back(self) -> None:
+        """Release the row that is held, and be a request of another id that is not held yet."""
+        self._keep(self._entry("released", {"error_type": "held_anew"}, 0), None, 0)
+        self.id = self._recorder.clock.id("req")
+        self._claims = ()
+        self.output_limit = self.limited_by = self.replaced_model = None
 
     # Ending.
 
@@ -550,10 +574,14 @@ class Request:
             self._token = None
         if self.ended:
             return
-        if error is not None:
+        if error is None:
+            self.doubt(outcome="completed", error_type="not_settled")
+        elif is_of_a_model(error):
             self.fail(error)
         else:
-            self.doubt(outcome="completed", error_type="not_settled")
+            verdict, error_type = judge(error)
+            outcome: Outcome = "cancelled" if verdict == "cancelled" else "error"
+            self.doubt(outcome=outcome, error_type=error_type)
 
 
 _open: ContextVar[Request | None] = ContextVar("tallystick_request", default=None)

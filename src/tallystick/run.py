@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from tallystick.attribution import Attribution
+from tallystick.budget.guard import Stop
 from tallystick.budget.limit import Budget
 from tallystick.clock import timestamp
-from tallystick.errors import BudgetExceeded, ConfigError
+from tallystick.errors import ConfigError
 from tallystick.ledger import Balance, BudgetRow, Claim, RunRow
 from tallystick.recorder import Recorder
 from tallystick.request import Request
@@ -112,7 +113,7 @@ class Run:
         self._mirrors: list[Usage] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._budgets = tuple(self._budget_row(budget) for budget in budgets)
-        self._stopped: dict[tuple[str, str, int], BudgetExceeded] = {}
+        self._stopped: dict[tuple[str, str], Stop] = {}
         self._warnings: deque[tuple[Run, Balance]] = deque()
 
     def _budget_row(self, budget: Budget) -> BudgetRow:
@@ -360,21 +361,26 @@ class Run:
         """The run at the top of the tree: this one where it has no parent."""
         return self if self.parent is None else self.parent.root
 
-    def stop(self, balance: Balance, version: int, error: BudgetExceeded) -> None:
+    def stop(self, stop: Stop) -> None:
         """Refuse all that falls under this budget from here on, in the whole tree of runs.
 
         A host may turn the error into a text for the model and go on, and what is left of the
-        budget would trickle away. When standing budgets are changed, it is looked at anew.
+        budget would trickle away. When the budget is changed, it is looked at anew.
         """
         with self._lock:
-            self.root._stopped.setdefault((balance.budget_id, balance.window, version), error)
+            self.root._stopped.setdefault(stop.key, stop)
 
-    def stopped_by(self, claims: Sequence[Claim], version: int) -> BudgetExceeded | None:
-        """Return the refusal of a budget that has stopped this tree of runs, or None."""
+    def go_on(self, stop: Stop) -> None:
+        """Undo `stop`."""
+        with self._lock:
+            self.root._stopped.pop(stop.key, None)
+
+    def stopped_by(self, claims: Sequence[Claim]) -> Stop | None:
+        """Return what has stopped this tree of runs under one of these budgets, or None."""
         stopped = self.root._stopped
         if not stopped:
             return None
-        keys = ((claim.budget.id, claim.window, version) for claim in claims)
+        keys = ((claim.budget.id, claim.window) for claim in claims)
         return next((stopped[key] for key in keys if key in stopped), None)
 
     def warn(self, balance: Balance, budget: BudgetRow) -> None:

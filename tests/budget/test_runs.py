@@ -313,6 +313,39 @@ def test_what_another_model_used_inside_a_request_is_charged_too(tally):
     assert (found.debt.nanodollars, found.held.nanodollars) == (20_000_000, 0)
 
 
+def test_a_change_of_another_budget_lets_no_stopped_run_go_on(tally):
+    tally.budgets.set("mine", Budget(usd="0.05", per="all"), customer="me")
+    with tally.run("r", customer="me") as run:
+        ask(run, 10, limit=10)
+        with pytest.raises(BudgetExceeded):
+            ask(run)
+        tally.budgets.set("other", Budget(requests=1, per="all"), customer="you")
+        with pytest.raises(BudgetExceeded, match="has stopped this run before"):
+            ask(run, 10, limit=10)
+        tally.budgets.top_up("mine", usd=1)
+        ask(run, 10, limit=10)
+
+
+def test_a_limit_that_is_no_limit_is_none(tally):
+    with tally.run("r", budget=Budget(usd=1)) as run:
+        assert ask(run, limit=10**15).output_limit == 1000
+
+
+def test_an_answer_that_takes_no_limit_has_no_bound(tally):
+    body = {"model": "ten-cents", "input": "x"}
+    with tally.run("r", budget=Budget(usd=1)) as run:
+        request = run.request(provider="local", body=body)
+        request.api = "openai.responses.compact"
+        with pytest.raises(BudgetUncertain, match="takes no limit on the answer"):
+            request.hold()
+    with tally.run("r", budget=Budget(usd=1, allow=["unbounded"])) as run:
+        request = run.request(provider="local", body=body)
+        request.api = "openai.responses.compact"
+        request.hold()
+        assert request.output_limit is None
+        request.release()
+
+
 def test_a_run_has_no_budget_for_a_window_of_time(tally):
     with pytest.raises(ConfigError, match=r"tally\.budgets\.set"):
         tally.run("r", budget=Budget(usd=1, per="month"))

@@ -18,17 +18,12 @@ DAY = 1_762_473_600
 RATES = '[[rates]]\nmodel = "gpt-5-mini"\ninput_per_million = "1"\noutput_per_million = "10"\n'
 
 
-@pytest.fixture
-def path(tmp_path):
-    """A ledger of long ago with one request that is settled, and two in doubt."""
-    (tmp_path / "tallystick.toml").write_text(RATES)
-    path = tmp_path / "old.db"
+def written_down(path, *requests):
+    """Make a ledger of long ago with a run of these requests: their ids and statuses."""
     run = RunRow("run_a", None, "run_a", "desk", None, DAY * 10**9)
     with open_ledger(path, clock=Clock()) as ledger:
         ledger.open_run(run).result()
-        for number, (name, status) in enumerate(
-            (("req_aa10", "settled"), ("req_bb20", "in_doubt"), ("req_bb21", "in_doubt"))
-        ):
+        for number, (name, status) in enumerate(requests):
             doubtful = status == "in_doubt"
             at = DAY + 600 + number
             entry = RequestUsage(
@@ -42,6 +37,14 @@ def path(tmp_path):
             ledger.finish(entry).result()
         ledger.close_run("run_a", (DAY + 700) * 10**9, "completed").result()
     return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A ledger of long ago with one request that is settled, and two in doubt."""
+    (tmp_path / "tallystick.toml").write_text(RATES)
+    requests = (("req_aa10", "settled"), ("req_bb20", "in_doubt"), ("req_bb21", "in_doubt"))
+    return written_down(tmp_path / "old.db", *requests)
 
 
 @pytest.fixture
@@ -224,9 +227,11 @@ def test_an_export_that_cannot_be_used_is_named_with_its_place(reconcile, usage)
         (("none.json", "--exclusive", "--yes"), 2, "none.json: it cannot be read"),
         (("none.json", "bb20"), 2, "exports are given alone"),
         (("bb20", "--never-sent"), 2, "give --yes, or --dry-run"),
-        (("bb2", "--never-sent", "--yes"), 4, "2 requests in doubt begin with 'bb2'"),
+        (("bb2", "--never-sent", "--yes"), 2, "'bb2' is too short; give at least 6 characters"),
+        (("bb20", "--input", "9" * 15, "--output", "1", "--yes"), 2, "--output: input_tokens 9999"),
+        (("bb20", "--input", "9" * 16, "--output", "1", "--yes"), 2, "less than or equal to"),
         (("aa10", "--never-sent", "--yes"), 4, "aa10 is settled, and not in doubt"),
-        (("cc", "--never-sent", "--yes"), 4, "holds no request in doubt 'cc'"),
+        (("cc-and-more", "--never-sent", "--yes"), 4, "holds no request in doubt 'cc-and-more'"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -237,6 +242,25 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     assert done.returncode == code
     assert words in " ".join(done.stderr.split())
     assert entries(path)["req_bb20"].status == "in_doubt"
+
+
+@pytest.mark.parametrize("name", ["", "req_", "01a1e", "req_01a1e"])
+def test_fewer_than_six_characters_of_an_id_name_no_request(tallystick, tmp_path, name):
+    only = written_down(tmp_path / "only.db", ("req_01a1ee57", "in_doubt"))
+    done = tallystick("reconcile", name, "--never-sent", "--yes", "--ledger", str(only))
+    assert done.returncode == 2
+    assert "give at least 6 characters of the id after req_" in " ".join(done.stderr.split())
+    assert entries(only)["req_01a1ee57"].status == "in_doubt"
+    done = tallystick("reconcile", "01a1ee", "--never-sent", "--yes", "--ledger", str(only))
+    assert (done.returncode, entries(only)["req_01a1ee57"].status) == (0, "released")
+
+
+def test_a_beginning_that_several_ids_have_names_none(tallystick, tmp_path):
+    two = [("req_01a1ee57", "in_doubt"), ("req_01a1ee58", "in_doubt")]
+    both = written_down(tmp_path / "both.db", *two)
+    done = tallystick("reconcile", "01a1ee5", "--never-sent", "--yes", "--ledger", str(both))
+    assert done.returncode == 4
+    assert "2 requests in doubt begin with '01a1ee5'" in done.stderr
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y\n", "released"), ("n\n", "in_doubt")])

@@ -371,3 +371,55 @@ async def test_a_client_outside_any_agent_gets_the_refusal_itself(tally, provide
                 else plain.chat.completions.create(model="gpt-5", messages=question)
             )
     assert provider.served == []
+
+
+class Wrapped(agents.Model):
+    """A model of the user's own around one of the SDK's, which says more than it was asked."""
+
+    def __init__(self, inner, prompt=""):
+        self.inner = inner
+        self.model = inner.model
+        self.prompt = prompt
+
+    async def get_response(self, system_instructions, input, **options):
+        return await self.inner.get_response(self.prompt + str(input), input, **options)
+
+    def stream_response(self, system_instructions, input, *arguments, **options):
+        return self.inner.stream_response(self.prompt + str(input), input, *arguments, **options)
+
+
+async def test_what_leaves_is_held_and_not_what_a_model_was_asked(tally, provider, model, run_it):
+    agent = Agent("A", model=Wrapped(model(), prompt="secret " * 3000))
+    with tally.run("trip", budget=Budget(tokens=2500)), pytest.raises(BudgetExceeded):
+        await run_it(agent)
+    assert provider.served == []
+
+
+async def test_a_model_that_nobody_can_change_is_not_held_as_a_cheaper_one(tally, run_it):
+    fake = FakeModel()
+    fake.model = "gpt-5"
+    budget = Budget(usd="0.02", on_exceeded="cheap")
+    with tally.run("trip", budget=budget), pytest.raises(BudgetExceeded):
+        await run_it(Agent("A", model=fake))
+    assert fake.limits == []
+
+
+def test_the_same_request_sent_again_is_another_request(tally, provider):
+    with OpenAI(base_url=provider.base_url, api_key="test") as plain:
+        http = plain._client
+        body = {"model": "gpt-5", "input": "x"}
+        request = http.build_request("POST", f"{provider.base_url}/responses", json=body)
+        with tally.run("trip", budget=Budget(requests=2)) as run:
+            http.send(request)
+            http.send(request)
+            with pytest.raises(BudgetExceeded):
+                http.send(request)
+    assert run.usage.requests == provider.totals().requests == 2
+
+
+def test_a_limit_of_another_api_limits_nothing(tally, provider):
+    with OpenAI(base_url=provider.base_url, api_key="test") as plain:
+        with tally.run("trip", budget=Budget(tokens=1500)) as run:
+            plain.responses.create(model="gpt-5", input="x", extra_body={"max_tokens": 10})
+    (entry,) = run.usage.request_usage_entries
+    assert entry.output_limit > 1000

@@ -553,3 +553,22 @@ async def test_what_lingers_is_written_soon_by_itself(ledger, make):
             break
         await asyncio.sleep(0.01)
     assert ended.result() is True
+
+
+def test_an_interrupt_between_the_beginning_of_a_transaction_and_its_work_is_undone(
+    ledger, make, monkeypatch
+):
+    """The file would stay locked for everybody, and no later commit could begin."""
+    run = make.run(ledger)
+
+    def begin(connection, **options):
+        sqlite.begin(connection, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sqlite_store, "begin", begin)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.open_run(make.row())
+    monkeypatch.undo()
+    make.settle(ledger, run)
+    with open_ledger(ledger.path) as other:
+        make.settle(other, make.run(other))

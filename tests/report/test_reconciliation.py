@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -370,6 +371,55 @@ def test_what_is_open_or_unknown_beside_them_settles_nothing(make, export, other
     assert why in reasons(plan(export(page([result(2, 200, 20)])), entries))
 
 
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"provider": None}, rf"\(an unknown provider {MODEL}\) that may be of {MODEL}"),
+        ({"model": "my-alias"}, r"\(openai my-alias\) that may be of"),
+        ({"model": "my-alias", "at": -3_600, "duration": 5_400.0}, "my-alias"),
+        ({"at": -3_600, "duration": 5_400.0}, "reaches across the edge"),
+        ({"at": -3_600, "duration": 100_000.0}, "reaches across the edge"),
+    ],
+)
+def test_a_settled_request_that_may_be_in_the_remainder_settles_nothing(make, export, other, why):
+    entries = [make(**{"at": 0, **other}), make(60, status="in_doubt")]
+    for requests in (2, None):
+        assert re.search(why, reasons(plan(export(page([result(requests, 200, 20)])), entries)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "my-alias", "input_tokens": 0, "output_tokens": 0, "outcome": "error"},
+        {"model": "my-alias", "at": -3_600},
+        {"model": "gpt-5-nano"},
+        {"provider": "anthropic", "model": "claude"},
+    ],
+)
+def test_a_settled_request_that_cannot_be_in_the_remainder_is_no_obstacle(make, export, other):
+    entries = [make(**{"at": 0, **other}), make(60, status="in_doubt")]
+    rows = [result(1, 200, 20), result(1, 100, 10, model="gpt-5-nano-2025-08-07")]
+    assert after(plan(export(page(rows)), entries))["req_2"].input_tokens == 200
+
+
+def test_what_no_request_can_cost_settles_nothing(make, export):
+    most = 10**15
+    entries = [make(60, status="in_doubt")]
+    found = plan(export(page([result(1, most, most)])), entries)
+    assert "results[0], 2025-11-07" in reasons(found)
+    assert "11,000,000,000.00 USD, and one request to 1,000,000 USD at most" in reasons(found)
+    found = plan(export(HEADER + f"req_1,,{most},,{most},\n", "bill.csv"), entries)
+    assert "bill.csv: line 2" in reasons(found)
+    unpriced = [make(60, status="in_doubt", model="unpriced")]
+    rows = [result(1, most, 1, model="unpriced", service_tier=tier) for tier in ("flex", "default")]
+    found = plan(export(page(rows[:1])), unpriced)
+    assert after(found)["req_2"].cost_nanodollars is None
+    rows = [{**row, "num_model_requests": None} for row in rows]
+    assert "2000000000000000 is no count of one request" in reasons(
+        plan(export(page(rows)), unpriced)
+    )
+
+
 def test_a_bucket_that_may_still_grow_settles_nothing(make, export):
     entries = [make(60, status="in_doubt")]
     found = plan(export(page([result(1, 200, 20)])), entries, taken_at=(DAY + 86_400) * 10**9)
@@ -396,6 +446,11 @@ def test_only_an_owners_part_is_used_where_one_is_named(make, export):
     assert found["req_2"].input_tokens == 100
     with pytest.raises(ConfigError, match="does not say whose"):
         plan(export(page([result(2, 200, 20)])), entries, owner="proj_a")
+    for owner in ("proj_c", ""):
+        with pytest.raises(
+            ConfigError, match=f"usage.json: no such owner '{owner}'.*proj_a, proj_b"
+        ):
+            plan(export(page(rows)), entries, owner=owner)
 
 
 def test_two_exports_of_the_same_time_are_refused(make, export):
@@ -408,6 +463,30 @@ def test_two_exports_of_the_same_time_are_refused(make, export):
 
 
 HEADER = "request_id,response_id,input_tokens,cached_tokens,output_tokens,cost_usd\n"
+
+
+def bucket_lines(number, until="2025-11-08"):
+    """A CSV in which one line of a bucket stands so often."""
+    header = "begins_at,ends_at,provider,model,owner,input_tokens,output_tokens\n"
+    return header + f"2025-11-07,{until},openai,{MODEL},,200,20\n" * number
+
+
+def page_from(start):
+    bucket = {"start_time": start, "end_time": DAY, "results": []}
+    return {"object": "page", "data": [bucket]}
+
+
+def anthropic_page(number=1):
+    """One page of Anthropic's usage, in which one result stands so often."""
+    row = {
+        "uncached_input_tokens": 5,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": 0,
+        "output_tokens": 5,
+        "model": "claude",
+    }
+    bucket = {"starting_at": "2025-11-07T00:00:00Z", "ending_at": "2025-11-08T00:00:00Z"}
+    return {"data": [{**bucket, "results": [row] * number}]}
 
 
 def test_a_line_of_one_request_settles_it_without_more(make, export):
@@ -431,6 +510,33 @@ def test_two_lines_of_one_request_or_two_requests_of_one_line_settle_nothing(mak
     entries = [make(at, status="in_doubt", response_id="resp") for at in (0, 9)]
     found = plan(export(HEADER + ",resp,5,,2,\n", "a.csv"), entries)
     assert "2 requests have" in reasons(found)
+
+
+def test_a_line_may_name_a_request_without_the_prefix_of_its_id(make, export):
+    entries = [make(0, status="in_doubt")]
+    assert after(plan(export(HEADER + "1,,5,,2,\n", "a.csv"), entries))["req_1"].input_tokens == 5
+    found = plan(export(HEADER + "1,,5,,2,\nreq_1,,5,,2,\n", "a.csv"), entries)
+    assert "several lines" in reasons(found)
+
+
+@pytest.mark.parametrize("ids", ["req_1,resp_2", "req_1,resp_9", "req_9,resp_1", "req_3,resp_1"])
+def test_two_ids_of_a_line_that_are_not_of_one_request_are_refused(make, export, ids):
+    entries = [
+        make(at, status="in_doubt", response_id=name)
+        for at, name in enumerate(("resp_1", "resp_2", None))
+    ]
+    row = export(HEADER + f"req_8,resp_8,5,,2,\n{ids},5,,2,\n", "a.csv")
+    with pytest.raises(ConfigError, match=r"a\.csv: line 3: request_id .* are not of one request"):
+        plan(row, entries)
+
+
+@pytest.mark.parametrize("ids", ["req_1,resp_1", "req_2,resp_9"])
+def test_two_ids_of_a_line_that_may_be_of_one_request_settle_it(make, export, ids):
+    entries = [
+        make(at, status="in_doubt", response_id=name) for at, name in enumerate(("resp_1", None))
+    ]
+    found = plan(export(HEADER + f"{ids},5,,2,\n", "a.csv"), entries)
+    assert list(after(found)) == [ids.partition(",")[0]]
 
 
 def test_a_csv_of_buckets_is_used_as_other_buckets_are(make, export):
@@ -482,6 +588,33 @@ def test_costs_are_compared_and_shared_out_to_nobody(make, export):
         ("a.csv", HEADER + "req_1,,1,,1,nan\n", "a.csv: line 2: cost_usd: 'nan' is no amount"),
         ("a.csv", HEADER + ",,1,,1,\n", "a.csv: line 2: provider: it is missing"),
         ("a.csv", HEADER + "1,2,3,4,5,6,7\n", "a.csv: line 2: it has 7 cells"),
+        (
+            "a.csv",
+            "input_tokens,output_tokens,input_tokens\n",
+            "column input_tokens is there twice",
+        ),
+        (
+            "a.csv",
+            HEADER + '"req_1,,1,,1,\nreq_2,,1,,1,\n',
+            "line 2: it is no line of a CSV: unexp",
+        ),
+        ("a.csv", HEADER + "r" * 140_000 + ",,1,,1,\n", "line 2: it is no line of a CSV: field"),
+        (
+            "a.csv",
+            bucket_lines(1, until="9999-12-31"),
+            "a.csv: line 2: ends_at: '9999-12-31' is not",
+        ),
+        ("a.csv", bucket_lines(2), "a.csv: line 3: it overlaps with a.csv: line 2"),
+        ("a.json", page_from(10**15), r"data\[0\]: start_time: 1000000000000000 is not within"),
+        ("a.json", page_from("0001-01-01T00:00+14:00"), r"start_time: .* is not within the years"),
+        ("a.json", [page([result(None, 5, 5)])] * 2, r"\[1\]: data\[0\]: it overlaps with .*\[0\]"),
+        (
+            "a.json",
+            page([result(None, 5, 5)] * 2),
+            r"results\[1\]: it overlaps with .*results\[0\]",
+        ),
+        ("a.json", [anthropic_page()] * 2, r"a.json: \[1\]: data\[0\]: it overlaps with a.json"),
+        ("a.json", anthropic_page(2), r"results\[1\]: it overlaps with .*results\[0\]"),
     ],
 )
 def test_an_export_that_cannot_be_used_is_named_with_its_place_and_field(
@@ -551,6 +684,6 @@ def test_a_plan_is_carried_out_once_and_finished_by_doing_it_again(make, run, tm
 
 def test_the_ledger_is_read_from_before_the_first_bucket(export):
     begin, end = span_of([export(page([], [result(1, 1, 1)]))])
-    assert begin == (DAY - 600) * 10**9
+    assert begin == (DAY - 86_400) * 10**9
     assert end == (DAY + 2 * 86_400) * 10**9
     assert span_of([export(HEADER, "a.csv")]) is None

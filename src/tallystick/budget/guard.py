@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 UNLIMITED_APIS = frozenset({"openai.embeddings", "gemini.embed", "cohere.embed", "ollama.embed"})
 """Those whose answers have no tokens that are billed."""
 
+UNLIMITABLE_APIS = frozenset({"openai.responses.compact"})
+"""Those whose answers are billed, and which take no limit on them."""
+
+MOST_OUTPUT_TOKENS = 10**9
+"""A limit above this is no limit; amounts have to fit into 64 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -98,6 +104,20 @@ class Bound(NamedTuple):
     """Why there is no bound of its cost."""
 
 
+class Stop(NamedTuple):
+    """That a budget has refused a request, and so stops the tree of runs that it was of."""
+
+    balance: Balance
+    version: int
+    """Of the standing budgets at the time."""
+    error: BudgetExceeded
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The budget and its window."""
+        return self.balance.budget_id, self.balance.window
+
+
 class Guard:
     """Works out holds by the budgets of a ledger and the prices of a tally. Threads share it."""
 
@@ -118,6 +138,15 @@ class Guard:
             version = self._ledger.budget_version()
             self._standing = (version, tuple(self._ledger.budgets()))
             return self._standing
+
+    def is_changed(self, stop: Stop) -> bool:
+        """Whether the budget that stopped a run was set, topped up or removed since.
+
+        Raises:
+            LedgerError: that cannot be read.
+        """
+        changes = "SELECT 1 FROM budget_changes WHERE budget_id = ? AND number > ? LIMIT 1"
+        return bool(self._ledger.query(changes, stop.balance.budget_id, stop.version))
 
     def terms(self, draft: Draft) -> Terms:
         """Return what a request has to hold.
@@ -160,7 +189,8 @@ class Guard:
                 raise doubt
         ask = ask_of(draft, claims, bound)
         clamps = draft.asked.max_output_tokens is None or ask.least < ask.output_tokens
-        limits = draft.api not in UNLIMITED_APIS and bool(strict) and clamps
+        limitable = draft.api not in UNLIMITED_APIS | UNLIMITABLE_APIS
+        limits = limitable and bool(strict) and clamps
         return Terms(claims, version, ask, limits, bound.rule, bound.basis)
 
     def bound(self, draft: Draft, *, priced: bool = True) -> Bound:
@@ -176,6 +206,9 @@ class Guard:
         window = context_window(self._prices, draft.provider, draft.model)
         found = _input_of(draft, window)
         unbounded = None if found.tokens is not None else "; ".join(found.reasons)
+        if draft.api in UNLIMITABLE_APIS:
+            unbounded = "its API takes no limit on the answer"
+            found = found._replace(tokens=None)
         if not priced:
             return Bound(found.tokens, None, 0, found.basis, None, unbounded, None)
         rates = ceiling(
@@ -253,7 +286,7 @@ def _wanted(draft: Draft, claims: Iterable[Claim]) -> int:
     if draft.api in UNLIMITED_APIS:
         return 0
     if draft.asked.max_output_tokens is not None:
-        return draft.asked.max_output_tokens
+        return min(draft.asked.max_output_tokens, MOST_OUTPUT_TOKENS)
     given = (
         claim.budget.policy.get("default_output_tokens", DEFAULT_OUTPUT_TOKENS) for claim in claims
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
+from tallystick.attribution import MAX_LENGTH
 from tallystick.budget.window import zone_named
 from tallystick.errors import ConfigError
 from tallystick.ledger import PERIODS, Amounts, BudgetRow, Per
@@ -83,7 +86,13 @@ class Budget:
         unknown = sorted(set(self.allow) - set(ALLOWANCES))
         if unknown:
             raise ConfigError(f"allow={unknown[0]!r}: can be {', '.join(ALLOWANCES)}")
-        if self.webhook is not None and not str(self.webhook).startswith(("http://", "https://")):
+        # The floor that nobody gave says nothing about answers that are to be short anyway.
+        if FLOOR_TOKENS != self.min_output_tokens > self.default_output_tokens:
+            raise ConfigError(
+                f"min_output_tokens={self.min_output_tokens} is more than "
+                f"default_output_tokens={self.default_output_tokens}, which it is a floor of"
+            )
+        if self.webhook is not None and not _is_web_address(self.webhook):
             raise ConfigError(f"webhook={self.webhook!r} is no http or https URL")
 
     @property
@@ -101,7 +110,16 @@ class Budget:
         run_id: str | None = None,
         scope: Mapping[str, str] | None = None,
     ) -> BudgetRow:
-        """Return this budget as the ledger keeps it."""
+        """Return this budget as the ledger keeps it.
+
+        Raises:
+            ConfigError: the name of a standing budget cannot be used. That of a run may be the
+                run's own, which never stops it, and loses what cannot be read.
+        """
+        if run_id is None:
+            check_name(name)
+        else:
+            name = "".join(map(_readable, name[:MAX_LENGTH]))
         policy: dict[str, Any] = {
             "on_exceeded": self.on_exceeded,
             "min_output_tokens": self.min_output_tokens,
@@ -145,6 +163,38 @@ class Budget:
         )
 
 
+def check_name(name: str) -> None:
+    """Check that people can read and type the name of a budget.
+
+    Raises:
+        ConfigError: it is too long, or has characters that a line or a database has no place for.
+    """
+    if len(name) > MAX_LENGTH:
+        raise ConfigError(
+            f"{name[:20]!r}… is no name of a budget; give at most {MAX_LENGTH} characters"
+        )
+    if any(char != _readable(char) for char in name):
+        raise ConfigError(
+            f"{name!r} is no name of a budget; give a text on one line, without control characters"
+        )
+
+
+_UNREADABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, lone surrogates, and what ends a line or a paragraph."""
+
+
+def _readable(char: str) -> str:
+    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in _UNREADABLE else char
+
+
+def _is_web_address(url: object) -> bool:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:  # such as half of an IPv6 address
+        return False
+
+
 def _check_limits(budget: Budget) -> None:
     if budget.usd is None and budget.tokens is None and budget.requests is None:
         raise ConfigError("a budget needs a limit: usd, tokens or requests")
@@ -157,6 +207,8 @@ def _check_limits(budget: Budget) -> None:
             ) from error
         if not 0 <= amount <= MOST:
             raise ConfigError(f"usd={budget.usd!r}: a limit is from 0 to {MOST // 10**9:,} USD")
+        if usd(amount) != Decimal(budget.usd):
+            raise ConfigError(f"usd={budget.usd!r}: an amount is a multiple of 10⁻⁹ USD")
     _check_count("tokens", budget.tokens, 0, MOST)
     _check_count("requests", budget.requests, 0, MOST)
 

@@ -19,6 +19,7 @@ from tallystick.budget.limit import (
     FLOOR_TOKENS,
     Allowance,
     Budget,
+    check_name,
 )
 from tallystick.budget.standing import Budgets, scope_of
 from tallystick.cli import budgets as render
@@ -147,6 +148,7 @@ def set_budget(
         "provider": provider,
     }
     with _usage():
+        check_name(name)
         limit = Budget(
             usd=usd,
             tokens=tokens,
@@ -364,13 +366,15 @@ def _open_for_writing(context: typer.Context, ledger: str | None) -> Ledger:
 
 
 def _tags(texts: list[str] | None, taken: Mapping[str, object]) -> dict[str, str]:
-    tags = {}
+    tags: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = (part.strip() for part in text.partition("="))
         if not name or not equals or not value:
             raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--tag")
         if name in taken:
             raise typer.BadParameter(f"{name} is an option: --{name}", param_hint="--tag")
+        if name in tags:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--tag")
         tags[name] = value
     return tags
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tallystick.clock import Clock
+from tallystick.clock import Clock, checked
 from tallystick.ledger import Ledger, open_ledger
 from tallystick.report import Period
 from tallystick.report.period import ACCEPTED
@@ -59,9 +59,13 @@ def read_period(since: str | None, until: str | None = None) -> Period:
     """Return the period that a command is given.
 
     Raises:
-        BadParameter: a moment cannot be read.
+        BadParameter: a moment cannot be read, or no ledger can hold it.
     """
     try:
-        return Period.read(since, until, Clock().now())
+        period = Period.read(since, until, Clock().now())
+        for moment in (period.since, period.until):
+            if moment is not None:
+                checked(moment)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    return period

@@ -20,6 +20,7 @@ from tallystick.cli.options import (
 from tallystick.cli.table import print_line
 from tallystick.cli.terminal import open_console, print_json
 from tallystick.clock import Clock
+from tallystick.counts import MAX_COUNT
 from tallystick.errors import ConfigError, NotFound
 from tallystick.ledger import Ledger, open_ledger
 from tallystick.pricing import Prices
@@ -51,6 +52,9 @@ EXAMPLES = examples(
     "tallystick reconcile --trail",
 )
 
+LEAST_OF_ID = 6
+"""How many characters of an id name a request; fewer are more likely a slip."""
+
 
 def reconcile(
     context: typer.Context,
@@ -81,10 +85,12 @@ def reconcile(
         ),
     ] = None,
     input_tokens: Annotated[
-        int | None, typer.Option("--input", min=0, help="Settle ENTRY: all tokens sent.")
+        int | None,
+        typer.Option("--input", min=0, max=MAX_COUNT, help="Settle ENTRY: all tokens sent."),
     ] = None,
     output_tokens: Annotated[
-        int | None, typer.Option("--output", min=0, help="Settle ENTRY: all tokens received.")
+        int | None,
+        typer.Option("--output", min=0, max=MAX_COUNT, help="Settle ENTRY: all tokens received."),
     ] = None,
     cached_tokens: Annotated[
         int | None, typer.Option("--cached", min=0, help="Of those sent, read from a cache.")
@@ -268,18 +274,21 @@ def _by_word(
         _check_counts(counts)
     held = opened.held_in_doubt()
 
-    def ended(entry: RequestUsage) -> Settlement | Left:
+    def end_of(entry: RequestUsage) -> Settlement | Left:
         match end:
             case "counts":
                 detail = ", ".join(f"{name} {value}" for name, value in counts.items())
-                return by_counts(entry, counts, prices, source=source, detail=detail)
+                ended = by_counts(entry, counts, prices, source=source, detail=detail)
+                if isinstance(ended, Left):
+                    raise typer.BadParameter(f"--input, --output: {ended.reason}")
+                return ended
             case "never":
                 return never_sent(entry, source=source)
             case "estimates":
                 return as_estimated(entry, prices, source=source)
         return as_held(entry, held.get(str(entry.id)), source=source)
 
-    return of_each(entries, ended)
+    return of_each(entries, end_of)
 
 
 def _check_counts(counts: dict[str, int]) -> None:
@@ -294,22 +303,29 @@ def _entry(opened: Ledger, name: str) -> RequestUsage:
     """Return the only request in doubt whose id begins so.
 
     Raises:
+        BadParameter: it is too short to be meant.
         NotFound: there is none, or several.
     """
     wanted = _without_prefix(name)
-    found = [
-        entry
+    found = {
+        _without_prefix(str(entry.id)): entry
         for entry in opened.in_doubt(adjusted=True)
         if _without_prefix(str(entry.id)).startswith(wanted)
-    ]
-    exact = [entry for entry in found if _without_prefix(str(entry.id)) == wanted]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if found:
-        raise NotFound(f"{len(found)} requests in doubt begin with {name!r}; give more of the id")
+    }
+    if wanted in found:
+        return found[wanted]
     status = opened.query("SELECT status FROM entries WHERE id IN (?, ?)", name, f"req_{wanted}")
     if status:
         raise NotFound(f"{name} is {status[0][0]}, and not in doubt")
+    # What a script left empty begins every id.
+    if len(wanted) < LEAST_OF_ID:
+        raise typer.BadParameter(
+            f"{name!r} is too short; give at least {LEAST_OF_ID} characters of the id after req_"
+        )
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise NotFound(f"{len(found)} requests in doubt begin with {name!r}; give more of the id")
     raise NotFound(f"{opened.url} holds no request in doubt {name!r}")
 
 

@@ -25,11 +25,17 @@ EXAMPLES = examples(
     "tallystick runs --limit 100 --json",
 )
 
+MOST_RUNS = 1_000_000_000
+"""More than a ledger holds, and a number that every database can count to."""
+
 
 def runs(
     context: typer.Context,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="How many runs, the newest first.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=MOST_RUNS, help="How many runs, the newest first."
+        ),
     ] = 20,
     since: SinceOption = None,
     customer: Annotated[

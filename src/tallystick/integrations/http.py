@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from tallystick.errors import BudgetRefused, BudgetUncertain
 from tallystick.judgement import UNSURE
@@ -42,14 +42,18 @@ _IN_ORDER = frozenset({"completed", "incomplete"})
 """How a stream ends whose usage is whole."""
 
 
+State = Literal["new", "told", "held"]
+"""How far a request is that is about to leave: the hooks know of it, or it is held already."""
+
+
 class Call(Protocol):
     """A host's call of a model, on whose behalf HTTP requests leave."""
 
     run: Run
     over: bool
 
-    def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
-        """Return the request to count an attempt as, and whether it is held already."""
+    def attempt(self, about: dict[str, Any]) -> tuple[Request, State]:
+        """Return the request to count an attempt as, and how far it is."""
         ...
 
 
@@ -281,8 +285,8 @@ def _follow_sync(response: Any, body: _Body) -> None:
     response.close = close
 
 
-def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | None:
-    """Return the attempt that an HTTP request is, and whether it is held; None if it is none."""
+def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, State] | None:
+    """Return the attempt that an HTTP request is, and how far it is; None if it is none."""
     if request.method != "POST" or _MARK in request.extensions:
         return None
     url = str(request.url)
@@ -311,22 +315,22 @@ def _begin(request: Any, recorder: Recorder | None) -> tuple[Attempt, bool] | No
         "body": body,
     }
     if call is not None:
-        attempt, held = call.attempt(about)
-        return Attempt(attempt, api, called=True, own_run=None), held
+        request_of_call, state = call.attempt(about)
+        return Attempt(request_of_call, api, called=True, own_run=None), state
     mine = open_request()
     if mine is not None:
         if not (mine.taken or mine.ended):
             mine.taken = True
-            mine.take_over(about)
             # The block tells the hooks, when it is left.
-            return Attempt(mine, api, called=True, own_run=None), True
+            attempt = Attempt(mine, api, called=True, own_run=None)
+            return attempt, "held" if mine.take_over(about) else "told"
         # The client tries again.
         run, about = mine.run, {**about, "agent": mine.agent, "turn": mine.turn}
     own_run: Run | None = None
     if run is None:
         assert recorder is not None  # noqa: S101 - returned above; for the type checker
         run = own_run = Run(recorder, model or api, host=api).start()
-    return Attempt(Request(run, **about), api, called=False, own_run=own_run), False
+    return Attempt(Request(run, **about), api, called=False, own_run=own_run), "new"
 
 
 def _body_of(request: Any) -> bytes:
@@ -344,18 +348,25 @@ def _send_async(
         begun = _begin_safely(arguments, options, recorder)
         if begun is None:
             return await original(*arguments, **options)
-        attempt, held = begun
+        attempt, state = begun
+        seen = _request_of(arguments, options)
         try:
-            if not held:
+            if state == "new":
                 await attempt.request.start()
+            elif state == "told":
+                await attempt.request.hold_async()
             arguments, options = attempt.sent(arguments, options)
         except BudgetRefused as refusal:
-            return attempt.refuse(refusal, _request_of(arguments, options))
+            # It may be sent again, by who changes the budget.
+            seen.extensions.pop(_MARK, None)
+            return attempt.refuse(refusal, seen)
         try:
             response = await original(*arguments, **options)
         except BaseException as error:
             _guard(attempt, attempt.fail, error)
             raise
+        finally:
+            seen.extensions.pop(_MARK, None)
         _guard(attempt, attempt.answer, response, options.get("stream", False))
         return response
 
@@ -368,18 +379,25 @@ def _send(original: Callable[..., Any], recorder: Recorder | None) -> Callable[.
         begun = _begin_safely(arguments, options, recorder)
         if begun is None:
             return original(*arguments, **options)
-        attempt, held = begun
+        attempt, state = begun
+        seen = _request_of(arguments, options)
         try:
-            if not held:
+            if state == "new":
                 attempt.request.start_sync()
+            elif state == "told":
+                attempt.request.hold()
             arguments, options = attempt.sent(arguments, options)
         except BudgetRefused as refusal:
-            return attempt.refuse(refusal, _request_of(arguments, options))
+            # It may be sent again, by who changes the budget.
+            seen.extensions.pop(_MARK, None)
+            return attempt.refuse(refusal, seen)
         try:
             response = original(*arguments, **options)
         except BaseException as error:
             _guard(attempt, attempt.fail, error)
             raise
+        finally:
+            seen.extensions.pop(_MARK, None)
         _guard(attempt, attempt.answer, response, options.get("stream", False))
         return response
 
@@ -389,7 +407,7 @@ def _send(original: Callable[..., Any], recorder: Recorder | None) -> Callable[.
 
 def _begin_safely(
     arguments: tuple[Any, ...], options: dict[str, Any], recorder: Recorder | None
-) -> tuple[Attempt, bool] | None:
+) -> tuple[Attempt, State] | None:
     try:
         return _begin(_request_of(arguments, options), recorder)
     except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted

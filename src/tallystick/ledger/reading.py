@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tallystick.attribution import Attribution
+from tallystick.clock import FIRST, LAST, checked
 from tallystick.errors import NotFound
 from tallystick.ledger.adjustment import COLUMNS, Adjustment, unpacked
 from tallystick.ledger.balance import Amounts
@@ -26,7 +27,6 @@ _RUN_COLUMNS = (
     'customer, "user", project, session, tags'
 )
 _PAGE = 2_000
-_FOREVER = 2**63 - 1
 
 _ENTRY_COLUMNS = ", ".join(f'"{name}"' for name in READING)
 _TREE = (
@@ -82,7 +82,7 @@ class Reading(BudgetReading):
         values: list[Any] = []
         if since is not None:
             conditions.append("started_at >= ?")
-            values.append(since)
+            values.append(checked(since))
         if name is not None:
             conditions.append("name = ?")
             values.append(name)
@@ -288,7 +288,7 @@ class Reading(BudgetReading):
             run_id: only those of entries of this run and of the runs inside it.
             since: only those made at this nanosecond or later.
         """
-        conditions, values = ["made_at >= ?"], [-_FOREVER if since is None else since]
+        conditions, values = ["made_at >= ?"], [FIRST if since is None else checked(since)]
         tree, named = "", []
         if entry_id is not None:
             conditions.append("entry_id = ?")
@@ -374,7 +374,12 @@ class Reading(BudgetReading):
 
 
 def _moments(since: int | None, until: int | None) -> tuple[int, int]:
-    return -_FOREVER if since is None else since, _FOREVER if until is None else until
+    """Return the bounds of a period, in nanoseconds.
+
+    Raises:
+        ValueError: 64 bits cannot hold one.
+    """
+    return FIRST if since is None else checked(since), LAST if until is None else checked(until)
 
 
 def _table(adjusted: bool) -> str:  # noqa: FBT001 - the name of what the caller was asked

@@ -6,6 +6,7 @@ import json
 from types import MappingProxyType
 from typing import Any
 
+from tallystick.clock import FIRST, checked
 from tallystick.ledger.balance import Amounts, Balance, BudgetRow, Claim
 from tallystick.ledger.hindsight import (
     HOLDS,
@@ -22,9 +23,6 @@ _BUDGET_COLUMNS = (
     "id, name, run_id, scope, per, zone, limit_nanodollars, limit_tokens, limit_requests, hard, "
     "warn_at, policy, created_at, removed_at"
 )
-
-
-_BEGINNING = -(2**63)
 
 
 class BudgetReading:
@@ -128,7 +126,7 @@ class BudgetReading:
         Args:
             since: only of requests sent at this nanosecond or later.
         """
-        return compared(self._store.query(HOLDS, (_BEGINNING if since is None else since,)))
+        return compared(self._store.query(HOLDS, (FIRST if since is None else checked(since),)))
 
 
 def _budget(row: tuple[Any, ...]) -> BudgetRow:

@@ -139,8 +139,12 @@ class SqliteStore:
             connection = self._writing = self._connect_to_write()
         if self._processes is not None and not self._registered:
             self._processes.enter(self.process_id)
-        self._begin(connection, patient=patient)
+        if connection.in_transaction:
+            # An interrupt came in the midst of undoing one.
+            connection.execute("ROLLBACK")
         try:
+            # An interrupt may come when the transaction has begun and before this has returned.
+            self._begin(connection, patient=patient)
             if not self._registered:
                 row = (self.process_id, os.getpid(), platform.node(), self._clock.now())
                 connection.execute(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tallystick.ledger.balance import UNITS
 from tallystick.ledger.store import Query
+from tallystick.ledger.verify_balances import balance_problems
 
 _SPENT = {
     "nanodollars": "ifnull(entries.cost_nanodollars, holds.nanodollars)",
@@ -102,17 +103,6 @@ _BALANCE_RULES = tuple(
                 f"WHERE debt_{unit} <> max(0, ifnull(spent_{unit} + held_{unit} - limit_{unit}, 0))"
             ),
         ),
-        (
-            # A window that has ended, and a run, keep the limit that they had.
-            f"has a limit of {{}} {unit}, and by its budget it is {{}}",
-            (
-                f"SELECT budget_id, \"window\", ifnull(balances.limit_{unit}, 'none'), "  # noqa: S608
-                f"ifnull(budgets.limit_{unit} + extra_{unit}, 'none') FROM balances "
-                "JOIN budgets ON budgets.id = budget_id WHERE ends_at IS NULL "
-                'AND NOT EXISTS (SELECT 1 FROM runs WHERE id = "window" AND ended_at IS NOT NULL) '
-                f"AND balances.limit_{unit} IS NOT budgets.limit_{unit} + extra_{unit}"
-            ),
-        ),
     )
 )
 """What is wrong with a balance, and the query for its budget, its window and the values."""
@@ -126,6 +116,7 @@ def budget_problems(query: Query) -> Iterator[str]:
     for words, sql in _BALANCE_RULES:
         for budget_id, window, *values in query(sql):
             yield f"{budget_id} in {window} {words.format(*values)}"
+    yield from balance_problems(query)
     yield from _sum_problems(query)
     for entry_id, budget_id in query(f"{_UNHELD} AND {_STRICT}"):
         yield f"entry {entry_id} was sent without a hold on {budget_id}, which it falls under"

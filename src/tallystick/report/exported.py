@@ -18,10 +18,14 @@ from tallystick.pricing import Prices
 from tallystick.report.exports import BilledAmount, BilledBucket, BilledRequest, Export
 from tallystick.report.period import sent_at
 from tallystick.report.reconciliation import Check, Left, Plan, by_counts
-from tallystick.report.remainder import LONGEST, Account, Scope, moment_text
+from tallystick.report.remainder import Account, Scope, moment_text
 from tallystick.usage import RequestUsage
 
 _Owned = TypeVar("_Owned", BilledBucket, BilledAmount)
+
+_BEFORE = 86_400 * 1_000_000_000
+"""How long before an export the ledger is read, for requests that took until it. In nanoseconds;
+no provider keeps a connection open for a day."""
 
 
 def span_of(exports: Sequence[Export]) -> tuple[int, int] | None:
@@ -33,7 +37,7 @@ def span_of(exports: Sequence[Export]) -> tuple[int, int] | None:
     if not moments:
         return None
     # Requests that were sent before a bucket may have ended, and been billed, in it.
-    return min(begin for begin, _ in moments) - LONGEST, max(end for _, end in moments)
+    return min(begin for begin, _ in moments) - _BEFORE, max(end for _, end in moments)
 
 
 def plan_exports(
@@ -55,9 +59,11 @@ def plan_exports(
         scope: what the caller says of the exports.
 
     Raises:
-        ConfigError: exports overlap, or do not tell the owner.
+        ConfigError: exports overlap, do not tell the owner, or name a request by two ids that
+            contradict each other.
     """
     _check_overlap(exports)
+    _check_owner(exports, scope.owner)
     plan = Plan()
     rows = [row for export in exports for row in export.requests]
     _match(rows, doubtful, plan, prices)
@@ -72,7 +78,8 @@ def plan_exports(
     for provider in sorted({provider for provider, _, _ in spans}):
         windows = sorted(span[1:] for span in spans if span[0] == provider)
         there = [bucket for bucket in buckets if bucket.provider == provider]
-        of_provider = [entry for entry in known if entry.provider == provider]
+        # One of which nobody knows the provider may be of this one.
+        of_provider = [entry for entry in known if entry.provider in (provider, None)]
         account = Account(windows, there, of_provider, held, prices, scope)
         for entry in rest:
             if entry.provider == provider:
@@ -87,14 +94,14 @@ def _match(
     rows: Iterable[BilledRequest], doubtful: Sequence[RequestUsage], plan: Plan, prices: Prices
 ) -> None:
     """Settle the entries that an export names."""
-    by_name: dict[str, list[RequestUsage]] = defaultdict(list)
+    by_id = {_short(str(entry.id)): entry for entry in doubtful}
+    by_response: dict[str | None, list[RequestUsage]] = defaultdict(list)
     for entry in doubtful:
-        for name in {entry.id, entry.response_id} - {None}:
-            by_name[str(name)].append(entry)
+        by_response[entry.response_id].append(entry)
     matched: dict[str, list[BilledRequest]] = defaultdict(list)
     found: dict[str, RequestUsage] = {}
     for row in rows:
-        named = by_name.get(row.request_id or "") or by_name.get(row.response_id or "") or []
+        named = _named(row, by_id, by_response)
         if len(named) > 1:
             why = f"{row.where} names a response that {len(named)} requests have"
             plan.left += (Left(entry, why) for entry in named)
@@ -110,7 +117,7 @@ def _match(
         (row,) = lines
         cost = "" if row.cost_nanodollars is None else f", {usd(row.cost_nanodollars)} USD"
         counts = ", ".join(f"{name} {value}" for name, value in row.counts.items())
-        plan.settlements.append(
+        plan.add(
             by_counts(
                 entry,
                 row.counts,
@@ -120,6 +127,34 @@ def _match(
                 raw_usage=dict(row.counts),
             )
         )
+
+
+def _named(
+    row: BilledRequest,
+    by_id: Mapping[str, RequestUsage],
+    by_response: Mapping[str | None, list[RequestUsage]],
+) -> list[RequestUsage]:
+    """Return the entries in doubt that a line names; several where they have one response.
+
+    Raises:
+        ConfigError: its two ids are not of one request.
+    """
+    answered = [] if row.response_id is None else by_response.get(row.response_id, [])
+    if row.request_id is None:
+        return answered
+    entry = by_id.get(_short(row.request_id))
+    others = answered and (entry is None or entry.id not in [one.id for one in answered])
+    differs = entry is not None and entry.response_id not in (None, row.response_id)
+    if others or (differs and row.response_id is not None):
+        raise ConfigError(
+            f"{row.where}: request_id {row.request_id} and response_id {row.response_id} "
+            "are not of one request"
+        )
+    return [] if entry is None else [entry]
+
+
+def _short(identity: str) -> str:
+    return identity.removeprefix("req_")
 
 
 def _owned(things: list[_Owned], owner: str | None) -> list[_Owned]:
@@ -132,6 +167,14 @@ def _owned(things: list[_Owned], owner: str | None) -> list[_Owned]:
             "ask for the export grouped by project, workspace or API key"
         )
     return [thing for thing in things if owner in thing.owners]
+
+
+def _check_owner(exports: Sequence[Export], owner: str | None) -> None:
+    known = {owner for export in exports for one in export.buckets for owner in one.owners}
+    known |= {owner for export in exports for one in export.amounts for owner in one.owners}
+    if owner is not None and known and owner not in known:
+        names = ", ".join(export.name for export in exports)
+        raise ConfigError(f"{names}: no such owner {owner!r}; there are {', '.join(sorted(known))}")
 
 
 def _check_overlap(exports: Sequence[Export]) -> None:

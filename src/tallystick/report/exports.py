@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tallystick.clock import nanoseconds
-from tallystick.counts import count
+from tallystick.counts import count, shown
 from tallystick.errors import ConfigError
 from tallystick.money import nanodollars
 
@@ -51,6 +51,9 @@ and a model from `begins_at` on and before `ends_at`, both ISO 8601, UTC where t
 """
 
 _SECOND = 1_000_000_000
+
+_FIRST, _BEYOND = (nanoseconds(datetime(year, 1, 1, tzinfo=UTC)) for year in (1678, 2262))
+"""The moments that a ledger can be asked for: 64 bits of nanoseconds reach no further."""
 
 ACCEPTED = (
     "OpenAI's usage (completions) or costs as JSON, Anthropic's usage report (messages) as JSON, "
@@ -115,6 +118,17 @@ class Export:
     amounts: list[BilledAmount] = field(default_factory=list)
     spans: set[tuple[str, int, int]] = field(default_factory=set)
     """The provider, beginning and end of each bucket of usage, also of those that are empty."""
+    _places: dict[tuple[Hashable, ...], str] = field(default_factory=dict, init=False)
+
+    def once(self, place: _Place, *key: Hashable) -> None:
+        """Note what a place is of.
+
+        Raises:
+            ConfigError: another place is of the same, and it would count twice.
+        """
+        first = self._places.setdefault(key, place.where)
+        if first != place.where:
+            raise ConfigError(f"{place.where}: it overlaps with {first}: both are of the same")
 
 
 def read_export(path: Path) -> Export:
@@ -171,12 +185,16 @@ class _Place:
     def moment(self, name: str) -> int:
         value = self.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
-            return value * _SECOND
-        try:
-            moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            return self.fail(name, "it is missing" if value is None else f"{value!r} is no moment")
-        return nanoseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            known = value * _SECOND
+        else:
+            try:
+                moment = datetime.fromisoformat(value)
+            except (TypeError, ValueError):
+                self.fail(name, "it is missing" if value is None else f"{value!r} is no moment")
+            known = nanoseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if not _FIRST <= known < _BEYOND:
+            self.fail(name, f"{shown(value)} is not within the years 1678 to 2261")
+        return known
 
     def amount(self, name: str) -> int | None:
         value = self.get(name)
@@ -204,6 +222,12 @@ class _Place:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: it is no object")
             yield _Place(where, value)
+
+    def grouping(self) -> frozenset[tuple[str, str | bool]]:
+        """Return what a result is of: all that it says but counts and amounts."""
+        return frozenset(
+            (name, value) for name, value in self.value.items() if isinstance(value, str | bool)
+        )
 
     def owners(self, *names: str) -> frozenset[str]:
         return frozenset(owner for name in names if (owner := self.text(name)) is not None)
@@ -243,6 +267,8 @@ def _read_openai(export: Export, bucket: _Place) -> None:
         export.spans.add(("openai", *span))
     for result in results:
         owners = result.owners("project_id", "api_key_id")
+        export.once(bucket, "openai", span, result.text("object"))
+        export.once(result, "openai", span, result.grouping())
         if result.get("object") == "organization.costs.result":
             amount = result.inside("amount")
             if amount.get("currency") not in ("usd", "USD"):
@@ -284,6 +310,8 @@ def _read_anthropic(export: Export, bucket: _Place) -> None:
     for result in bucket.items("results"):
         if "uncached_input_tokens" not in result.value:
             result.fail("uncached_input_tokens", f"it is missing; give {ACCEPTED}")
+        export.once(bucket, "anthropic", span)
+        export.once(result, "anthropic", span, result.grouping())
         if result.get("service_tier") == "batch":
             continue
         created = result.inside("cache_creation")
@@ -306,23 +334,38 @@ def _read_anthropic(export: Export, bucket: _Place) -> None:
 
 def _read_csv(name: str, text: str) -> Export:
     export = Export(name)
-    lines = csv.reader(text.splitlines(keepends=True))
-    header = [title.strip() for title in next(lines, [])]
+    lines = _cells(name, text)
+    _, titles = next(lines)
+    header = [title.strip() for title in titles]
     for title in header:
         if title not in CSV_COLUMNS:
             known = ", ".join(CSV_COLUMNS)
             raise ConfigError(f"{name}: line 1: {title!r} is no column; there are {known}")
+        if header.count(title) > 1:
+            raise ConfigError(f"{name}: line 1: the column {title} is there twice")
     for title in ("input_tokens", "output_tokens"):
         if title not in header:
             raise ConfigError(f"{name}: line 1: the column {title} is missing")
-    for cells in lines:
-        where = f"{name}: line {lines.line_num}"
+    for where, cells in lines:
         if len(cells) > len(header):
             raise ConfigError(f"{where}: it has {len(cells)} cells, and the header {len(header)}")
         if any(cells):
             known_cells = {title: cell.strip() for title, cell in zip(header, cells, strict=False)}
             _read_line(export, _Place(where, known_cells))
     return export
+
+
+def _cells(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield where each line of a CSV stands, and its cells.
+
+    Lines are read one by one, so that a quote that is left open cannot swallow those after it.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        where = f"{name}: line {number}"
+        try:
+            yield where, next(csv.reader([line], strict=True), [])
+        except csv.Error as error:
+            raise ConfigError(f"{where}: it is no line of a CSV: {error}") from error
 
 
 def _read_line(export: Export, line: _Place) -> None:
@@ -342,6 +385,7 @@ def _read_line(export: Export, line: _Place) -> None:
     provider = str(provider)
     span = _span_of(line, "begins_at", "ends_at")
     owners = line.owners("owner")
+    export.once(line, provider, model, span, owners)
     export.spans.add((provider, *span))
     _add(export, line, provider, model, span, line.count("requests"), counts, owners)
     if cost is not None:

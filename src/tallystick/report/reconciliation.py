@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallystick.clock import timestamp
+from tallystick.counts import MAX_COUNT
 from tallystick.ledger import Amounts, Ledger, Reconciliation
 from tallystick.money import Cost, usd
 from tallystick.pricing import Prices
@@ -23,6 +24,9 @@ BY_HAND = "by hand"
 
 BY_POLICY = "by policy"
 """The source of what is settled because it has been in doubt for long."""
+
+MOST_NANODOLLARS = 10**15
+"""The most that a ledger believes of one request: a million USD."""
 
 _COUNTS = (
     "input_tokens",
@@ -103,6 +107,13 @@ class Plan:
     left: list[Left] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
+    def add(self, ended: Settlement | Left) -> None:
+        """Add what becomes of one entry."""
+        if isinstance(ended, Settlement):
+            self.settlements.append(ended)
+        else:
+            self.left.append(ended)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict."""
         return {
@@ -121,8 +132,8 @@ def by_counts(
     detail: str,
     estimated: bool = False,
     raw_usage: Mapping[str, Any] | None = None,
-) -> Settlement:
-    """Settle an entry at counts.
+) -> Settlement | Left:
+    """Settle an entry at counts; it is left where they are more than a ledger believes.
 
     Args:
         entry: it is in doubt.
@@ -148,7 +159,7 @@ def by_counts(
         "estimated": estimated or None,
     }
     after = _priced(_become(entry, "settled", used), prices)
-    return Settlement(entry, after, source, detail, raw_usage)
+    return _believed(Settlement(entry, after, source, detail, raw_usage))
 
 
 def not_billed(entry: RequestUsage, *, source: str, detail: str) -> Settlement:
@@ -177,7 +188,7 @@ def as_estimated(entry: RequestUsage, prices: Prices, *, source: str) -> Settlem
     fields = {name: entry.record.get(name) for name in _COUNTS}
     after = _priced(_become(entry, "settled", {**fields, "estimated": True}), prices)
     detail = f"the estimate of {tokens_text(entry)} is accepted"
-    return Settlement(entry, after, source, detail)
+    return _believed(Settlement(entry, after, source, detail))
 
 
 def as_held(entry: RequestUsage, held: Amounts | None, *, source: str) -> Settlement | Left:
@@ -195,7 +206,7 @@ def as_held(entry: RequestUsage, held: Amounts | None, *, source: str) -> Settle
         "price_rule": "charged as held: the most that it can cost",
     }
     detail = f"charged as held: {held.tokens} tokens, {usd(held.nanodollars)} USD"
-    return Settlement(entry, _become(entry, "settled", fields), source, detail)
+    return _believed(Settlement(entry, _become(entry, "settled", fields), source, detail))
 
 
 def of_each(
@@ -204,11 +215,7 @@ def of_each(
     """Return the plan in which each entry ends in the same way."""
     plan = Plan()
     for entry in entries:
-        ended = end(entry)
-        if isinstance(ended, Settlement):
-            plan.settlements.append(ended)
-        else:
-            plan.left.append(ended)
+        plan.add(end(entry))
     return plan
 
 
@@ -283,6 +290,19 @@ def trail_dict(made: Reconciliation) -> dict[str, Any]:
 def tokens_text(entry: RequestUsage) -> str:
     """Return the tokens of an entry in words."""
     return f"{entry.input_tokens} tokens in and {entry.output_tokens} out"
+
+
+def _believed(one: Settlement) -> Settlement | Left:
+    """Return a settlement, or why not where the ledger would refuse it as absurd."""
+    cost = one.after.cost_nanodollars
+    if cost is not None and cost > MOST_NANODOLLARS:
+        most = f"{usd(MOST_NANODOLLARS):,.0f}"
+        why = f"it comes to {usd(cost):,.2f} USD, and one request to {most} USD at most"
+        return Left(one.before, f"{one.detail}: {why}")
+    for count in (one.after.input_tokens, one.after.output_tokens):
+        if count is not None and count > MAX_COUNT:
+            return Left(one.before, f"{one.detail}: {count} is no count of one request")
+    return one
 
 
 def _become(entry: RequestUsage, status: str, fields: Mapping[str, Any]) -> RequestUsage:

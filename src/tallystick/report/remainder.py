@@ -27,6 +27,7 @@ from tallystick.report.period import sent_at
 from tallystick.report.reconciliation import (
     Left,
     Plan,
+    Settlement,
     by_counts,
     not_billed,
 )
@@ -86,6 +87,7 @@ class Account:
     ) -> None:
         self._windows = windows
         self._begins = [begin for begin, _ in windows]
+        self._ends = [end for _, end in windows]
         self._buckets = buckets
         self._within: dict[tuple[str | None, int], list[BilledBucket]] = defaultdict(list)
         for bucket in buckets:
@@ -95,16 +97,15 @@ class Account:
         self._scope = scope
         self._models = {bucket.model for bucket in buckets if bucket.model is not None}
         self._entries: dict[str, list[RequestUsage]] = defaultdict(list)
-        self._unclear: list[tuple[str | None, int]] = []
+        self._unclear: list[RequestUsage] = []
         for entry in entries:
             model = self._model_of(entry)
-            if model is not None:
+            if entry.provider is not None and model is not None:
                 self._entries[model].append(entry)
-            elif entry.status != "released" and self._ambiguous(entry):
-                moment = sent_at(entry)
-                if moment is not None:
-                    base = None if entry.model is None else _base(entry.model)
-                    self._unclear.append((base, moment))
+            elif entry.status == "settled" and entry.total_tokens == 0:
+                continue
+            elif entry.status != "released":
+                self._unclear.append(entry)
         self._doubtful: dict[str, list[RequestUsage]] = defaultdict(list)
         self._left: list[Left] = []
 
@@ -173,17 +174,15 @@ class Account:
             start = sent_at(entry)
             if start is None:
                 continue
-            first, last = self._window(start), self._window(_end_of(entry, start))
-            if first is not None:
-                starts[first].append(entry)
-            if first == last:
+            end = _end_of(entry, start)
+            first, beyond = bisect_right(self._ends, start), bisect_right(self._begins, end)
+            if first >= beyond:
                 continue
-            if first is None or last is None or not self._adjoin(first, last):
-                for edge in (first, last):
-                    if edge is not None:
-                        torn[edge] = True
+            starts[first].append(entry)
+            if self._covered(start, end, first, beyond):
+                joined[first : beyond - 1] = [True] * (beyond - 1 - first)
             else:
-                joined[first:last] = [True] * (last - first)
+                torn[first:beyond] = [True] * (beyond - first)
         in_doubt = {entry.id for entry in doubtful}
         spans: list[_Span] = []
         for place, (begin, end) in enumerate(self._windows):
@@ -197,9 +196,19 @@ class Account:
                 (span.doubtful if entry.id in in_doubt else span.entries).append(entry)
         return [span for span in spans if span.doubtful]
 
-    def _adjoin(self, first: int, last: int) -> bool:
-        windows = self._windows
-        return all(windows[at][1] == windows[at + 1][0] for at in range(first, last))
+    def _covered(self, start: int, end: int, first: int, beyond: int) -> bool:
+        """Return whether windows have all of the time of a request that reaches into them."""
+        return (
+            self._begins[first] <= start
+            and end < self._ends[beyond - 1]
+            and self._ends[first : beyond - 1] == self._begins[first + 1 : beyond]
+        )
+
+    def _may_be_of(self, entry: RequestUsage, model: str) -> bool:
+        """Return whether an entry that is of no certain model of the export may be of one."""
+        if entry.model is None or _base(entry.model) == _base(model):
+            return True
+        return all(_base(other) != _base(entry.model) for other in self._models)
 
     def _unusable(self, model: str, span: _Span) -> str | None:
         """Return why nothing follows from a span, before its figures are looked at."""
@@ -207,11 +216,17 @@ class Account:
             return "a request reaches across the edge of what the export covers; export more"
         if span.ends_at + LAG > self._scope.taken_at:
             return "the export may be too early; make it an hour after the end of the bucket"
-        if any(
-            base in (None, _base(model)) and span.begins_at <= moment < span.ends_at
-            for base, moment in self._unclear
-        ):
-            return f"the ledger has requests that may be of {model} or of another version of it"
+        unclear = {
+            f"{entry.provider or 'an unknown provider'} {entry.model or 'an unknown model'}"
+            for entry in self._unclear
+            if self._may_be_of(entry, model) and _reaches_into(entry, span)
+        }
+        if unclear:
+            named = ", ".join(sorted(unclear))
+            return (
+                f"the ledger has requests there ({named}) that may be of {model} "
+                "or of another version of it"
+            )
         held = sum(entry.status == "held" for entry in span.entries)
         if held:
             return f"{held} requests there have not ended"
@@ -269,8 +284,9 @@ class Account:
             name: _values(span.doubtful, name) for name in ("input_tokens", "output_tokens")
         }
         shares = share_out(over, estimates, holds)
-        plan.settlements += (
-            by_counts(
+        settlements: list[Settlement] = []
+        for entry, counts in zip(span.doubtful, shares, strict=True):
+            ended = by_counts(
                 entry,
                 counts,
                 self._prices,
@@ -278,8 +294,10 @@ class Account:
                 detail=f"{said}; {left_over}, {share}",
                 estimated=number > 1,
             )
-            for entry, counts in zip(span.doubtful, shares, strict=True)
-        )
+            if isinstance(ended, Left):
+                return ended.reason
+            settlements.append(ended)
+        plan.settlements += settlements
         return None
 
 
@@ -322,6 +340,11 @@ def _end_of(entry: RequestUsage, start: int) -> int:
     if entry.status == "settled" and entry.duration is not None:
         return start + round(entry.duration * 1e9)
     return start + LONGEST
+
+
+def _reaches_into(entry: RequestUsage, span: _Span) -> bool:
+    start = sent_at(entry)
+    return start is not None and start < span.ends_at and _end_of(entry, start) >= span.begins_at
 
 
 def _base(model: str) -> str:

@@ -13,12 +13,30 @@ from tallystick.wire.routes import API
 
 __all__ = ["api_of", "read_request"]
 
-# Where each API keeps its output limit: top-level names, then names in a nested object.
-LIMITS: Final = (
-    "max_output_tokens",
-    "max_completion_tokens",
-    "max_tokens",
-    "max_tokens_to_sample",
+# Where each API keeps its output limit: a top-level name, or one in a nested object.
+LIMITS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "openai.responses": (("max_output_tokens",),),
+    "openai.chat": (("max_completion_tokens",), ("max_tokens",)),
+    "openai.completions": (("max_tokens",),),
+    "anthropic.messages": (("max_tokens",),),
+    "gemini.generate": (
+        ("generationConfig", "maxOutputTokens"),
+        ("generation_config", "max_output_tokens"),
+    ),
+    "bedrock.converse": (("inferenceConfig", "maxTokens"),),
+    "bedrock.converse-stream": (("inferenceConfig", "maxTokens"),),
+    "cohere.chat": (("max_tokens",),),
+    "ollama.chat": (("options", "num_predict"),),
+    "ollama.generate": (("options", "num_predict"),),
+}
+# Of the bodies that Bedrock passes on, each maker's is another.
+INVOKED: Final = (
+    ("max_tokens",),
+    ("max_tokens_to_sample",),
+    ("max_completion_tokens",),
+    ("max_gen_len",),
+    ("inferenceConfig", "max_new_tokens"),
+    ("textGenerationConfig", "maxTokenCount"),
 )
 MODIFIERS: Final = ("speed", "inference_geo")
 _HOUR: Final = re.compile(rb'"ttl"\s*:\s*"1h"')
@@ -61,7 +79,7 @@ def read_request(api: str | None, body: bytes) -> RequestReading:
         model=text(asked.get("model")),
         stream=_streams(api, asked),
         asks_usage=isinstance(options, Mapping) and options.get("include_usage") is True,
-        max_output_tokens=_limit(asked),
+        max_output_tokens=_limit(api, asked),
         input_bytes=len(body),
         n=_choices(asked),
         service_tier=text(asked.get("service_tier")),
@@ -94,18 +112,20 @@ def _streams(api: str | None, asked: Mapping[str, Any]) -> bool:
     return stream is True or (stream is None and api in ("ollama.chat", "ollama.generate"))
 
 
-def _limit(asked: Mapping[str, Any]) -> int | None:
-    for name in LIMITS:
-        limit = count(asked.get(name))
-        if limit is not None:
-            return limit
-    for outer, inner in NESTED:
-        block = asked.get(outer)
-        if isinstance(block, Mapping):
-            limit = count(block.get(inner))
-            if limit is not None:
-                return limit
-    return None
+def _limit(api: str | None, asked: Mapping[str, Any]) -> int | None:
+    """Return the limit on the answer; of several, the highest, as nobody knows which counts."""
+    limits = (
+        count(_at(asked, path))
+        for path in LIMITS.get(api or "", INVOKED if (api or "").startswith("bedrock") else ())
+    )
+    return max((limit for limit in limits if limit is not None), default=None)
+
+
+def _at(asked: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = asked
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _choices(asked: Mapping[str, Any]) -> int:

@@ -63,6 +63,7 @@ class ModelCall:
         body = _body_of(asked_of(arguments, options))
         about = {} if body is None else {"body": body, "asked": read_request(_API, body)}
         self._held = self._request(api=_API, **about)
+        self._held.fixed_model = True
         try:
             await self._held.start()
         except BudgetRefused as refusal:
@@ -78,13 +79,13 @@ class ModelCall:
         self.requests.append(request)
         return request
 
-    def attempt(self, about: dict[str, Any]) -> tuple[Request, bool]:
-        """Return the request to count an HTTP attempt as, and whether it is held already."""
+    def attempt(self, about: dict[str, Any]) -> tuple[Request, http.State]:
+        """Return the request to count an HTTP attempt as, and how far it is."""
         held, self._held = self._held, None
         if held is None or held.ended:
-            return self._request(**about), False
-        held.take_over(about)
-        return held, True
+            return self._request(**about), "new"
+        held.fixed_model = False
+        return held, "held" if held.take_over(about) else "told"
 
     @property
     def limited_by(self) -> str | None:
