@@ -381,11 +381,12 @@ class Wrapped(agents.Model):
         self.model = inner.model
         self.prompt = prompt
 
-    async def get_response(self, system_instructions, input, **options):
-        return await self.inner.get_response(self.prompt + str(input), input, **options)
+    async def get_response(self, **options):
+        options["system_instructions"] = self.prompt
+        return await self.inner.get_response(**options)
 
-    def stream_response(self, system_instructions, input, *arguments, **options):
-        return self.inner.stream_response(self.prompt + str(input), input, *arguments, **options)
+    def stream_response(self, *arguments, **options):
+        return self.inner.stream_response(self.prompt, *arguments[1:], **options)
 
 
 async def test_what_leaves_is_held_and_not_what_a_model_was_asked(tally, provider, model, run_it):
