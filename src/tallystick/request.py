@@ -234,30 +234,40 @@ class Request:
             ledger.mark_sent(self.id)
 
     def _inside(self, other: Reading) -> Request:
-        """Return the request that another model answered inside this one, at a price of its own.
-
-        It comes under the same budgets. Nothing is held, because it was sent already: what it
-        cost is posted when it settles.
-        """
+        """Return the request that another model answered inside this one, at a price of its own."""
         other.note(f"inside: {self.id}")
         inside = Request(
             self.run, provider=self.provider, model=other.model, agent=self.agent, turn=self.turn
         )
         # In the windows of this request, so at its moment too.
         inside._started, inside._started_at = self._started, self._started_at
-        inside._claims = self._claims
-        ledger = self._recorder.ledger
-        if ledger is not None and self._claims:
-            try:
-                entry = inside._entry("held")
-                held = ledger.hold(
-                    entry, started_ns=inside._started, ask=NOTHING, claims=self._claims
-                )
-                self._recorder.watch("holding a request", held)
-                ledger.mark_sent(inside.id)
-            except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
-                self._recorder.fault("holding a request", error)
+        if self._claims:
+            inside.hold_late(self._claims)
         return inside
+
+    def hold_late(self, claims: tuple[Claim, ...] | None = None) -> None:
+        """Write the row of a request that was sent before anybody could hold it.
+
+        Nothing is set aside and nothing refused. What it cost is posted to its budgets when it
+        settles, as debt where they have no room.
+
+        Args:
+            claims: the budgets that it falls under; None to find them.
+        """
+        recorder = self._recorder
+        if recorder.ledger is None or recorder.guard is None:
+            return
+        try:
+            self._claims = recorder.guard.in_scope(self._draft()) if claims is None else claims
+            ask = NOTHING if self._claims else None
+            entry = recorder.price(self._entry("held", self._expected()))
+            held = recorder.ledger.hold(
+                entry, started_ns=self._started, ask=ask, claims=self._claims
+            )
+            recorder.watch("holding a request", held)
+            recorder.ledger.mark_sent(self.id)
+        except Exception as error:  # noqa: BLE001 - recording never breaks the run; counted
+            recorder.fault("holding a request", error)
 
     @staticmethod
     def _budget_of(refused: HoldRefused, terms: Terms) -> BudgetRow:

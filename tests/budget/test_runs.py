@@ -355,3 +355,102 @@ def test_a_refusal_can_be_sent_to_another_process():
     error = BudgetExceeded("no", budget="b", unit="tokens", limit=1, spent=2, held=3, asked=4)
     again = copy.copy(error)
     assert (str(again), again.budget, again.asked) == ("no", "b", 4)
+
+
+def test_a_budget_that_is_set_while_they_are_read_is_seen(tally, tmp_path, clock, monkeypatch):
+    """I2: the version that is noted is never newer than the budgets that were read."""
+    read = tally.ledger.budgets
+
+    def meanwhile():
+        found = read()
+        monkeypatch.undo()
+        row = Budget(requests=0, per="all").row("budget_1", clock.now(), name="none")
+        with open_ledger(tmp_path / "usage.db") as other:
+            assert other.set_budget(row).result()
+        return found
+
+    monkeypatch.setattr(tally.ledger, "budgets", meanwhile)
+    with tally.run("r") as run, pytest.raises(BudgetExceeded, match="'none'"):
+        ask(run)
+
+
+def test_a_standing_budget_refuses_too_where_the_ledger_cannot_be_written(
+    tmp_path, config, clock, monkeypatch
+):
+    with tallystick.open(tmp_path / "usage.db", config=config, clock=clock) as tally:
+        row = Budget(requests=9, per="all").row("budget_1", clock.now(), name="all")
+        assert tally.ledger.set_budget(row).result()
+        with tally.run("r") as run:
+            monkeypatch.setattr(tally.ledger._store, "commit", full)
+            with pytest.raises(BudgetUncertain, match="'all'"):
+                ask(run)
+
+
+def test_without_a_ledger_a_budget_that_only_warns_lets_pass(tmp_path):
+    tally = tallystick.open(tmp_path / "no" / "such" / "folder" / "\0")
+    with tally.run("r", budget=Budget(requests=1, on_exceeded="warn")) as run:
+        ask(run)
+    assert run.usage.requests == 1
+
+
+def test_a_limit_that_no_budget_lowered_is_of_the_budget_that_needs_one(tally):
+    with tally.run("roomy", budget=Budget(usd=99)) as run:
+        request = ask(run, limit=None)
+    assert (request.output_limit, request.limited_by) == (16_384, "roomy")
+
+
+def test_an_estimate_is_no_longer_than_the_limit_that_a_budget_set(tally):
+    budget = Budget(usd="0.10", min_output_tokens=1)
+    with tally.run("r", budget=budget) as run:
+        request = run.request(model="ten-cents", provider="local", max_input_tokens=10)
+        request.hold()
+        request.doubt()
+    assert request.entry.output_tokens == request.output_limit == 100
+
+
+def test_a_request_is_sent_to_a_cheaper_model_once(tally):
+    body = {"model": "ten-cents", "messages": [], "max_tokens": 2_000}
+    dear = Budget(usd="0.01", min_output_tokens=2_000, on_exceeded="cheap")
+    long = Budget(tokens=300, min_output_tokens=2_000, on_exceeded="ten-cents")
+    with tally.run("dear", budget=dear), tally.run("long", budget=long) as run:
+        request = run.request(provider="openai", body=body)
+        with pytest.raises(BudgetExceeded, match="'long'"):
+            request.hold()
+    assert (request.model, request.replaced_model) == ("cheap", "ten-cents")
+
+
+def test_what_another_model_used_inside_a_request_is_of_the_same_moment(tally, clock):
+    reading = Reading(model="ten-cents", input_tokens=1, output_tokens=5, total_tokens=6)
+    reading.others.append(Reading(model="cheap", input_tokens=1, output_tokens=7, total_tokens=8))
+    with tally.run("r") as run, run.request(model="ten-cents", provider="local") as request:
+        clock.time += HOUR
+        request.settle(reading)
+    first, second = run.usage.request_usage_entries
+    assert first.started_at == second.started_at
+
+
+async def test_the_last_request_of_a_run_is_warned_of_before_the_run_ends(tally):
+    told = []
+
+    class Hooks:
+        def on_budget_warning(self, run, balance):
+            told.append(balance.name)
+
+        def on_run_end(self, run):
+            told.append("end")
+
+    with tally.run("plain", budget=Budget(requests=1), hooks=Hooks()) as run:
+        ask(run)
+    async with tally.run("async", budget=Budget(requests=1), hooks=Hooks()) as run:
+        ask(run)
+    assert told == ["plain", "end", "async", "end"]
+
+
+def test_a_warning_before_a_budget_is_full_does_not_silence_the_one_when_it_is(tally, caplog):
+    """The log has one of each, however often it is exceeded."""
+    budget = Budget(requests=2, tokens=10_000, warn_at=50, on_exceeded="warn")
+    with tally.run("r", budget=budget) as run:
+        for _ in range(5):
+            ask(run)
+    tally.flush()
+    assert len([line for line in caplog.messages if "budget 'r'" in line]) == 2

@@ -1,5 +1,6 @@
 """`tallystick budget`: what it prints, what it writes, and its exit codes."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -105,6 +106,10 @@ def test_a_budget_that_begins_anew_is_said_to(budget):
         (["--usd", "1", "--per", "day", "--tag", "team"], "KEY=VALUE"),
         (["--usd", "1", "--per", "day", "--tag", "customer=x"], "--customer"),
         (["--usd", "1", "--per", "day", "--tag", "run_id=x"], "choose another name"),
+        (["--usd", "1", "--per", "day", "--tag", "k=1", "--tag", "k=2"], "given twice"),
+        (["--usd", "0.00000000001", "--per", "day"], "multiple of"),
+        (["--usd", "1", "--per", "day", "--webhook", "http://[::1"], "no http or https URL"),
+        (["--tokens", "9" * 20, "--per", "day"], "whole number from 0"),
     ],
 )
 def test_what_cannot_be_set_ends_with_2_and_makes_no_ledger(tallystick, tmp_path, arguments, said):
@@ -224,6 +229,27 @@ def test_a_name_that_nobody_could_type_ends_with_2_and_a_ledger_that_is_none_wit
     assert done.returncode == 3
 
 
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "a\nb", "x" * 5_000])
+def test_a_name_that_cannot_be_read_ends_with_2_and_makes_no_ledger(tallystick, tmp_path, name):
+    path = tmp_path / "none.db"
+    done = tallystick("budget", "set", name, "--usd", "1", "--per", "day", "--ledger", str(path))
+    assert done.returncode == 2
+    assert "is no name of a budget" in " ".join(done.stderr.split())
+    assert len(done.stderr) < 500
+    assert not path.exists()
+
+
+def test_a_long_name_of_a_budget_that_is_there_is_suggested_without_its_middle(budget, url):
+    long = "x" * 5_000
+    with library.open(url) as tally:
+        row = Budget(usd=1, per="all").row("budget_long", 1, name="short")
+        tally.ledger.set_budget(dataclasses.replace(row, name=long)).result()
+    done = budget("show", long + "y")
+    assert done.returncode == 4
+    assert "did you mean 'xxx" in done.stderr
+    assert len(done.stderr) < 1_000
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", None])
 def test_a_body_that_is_none_ends_with_2(budget, tmp_path, text):
     body = tmp_path / "body.json"
@@ -253,8 +279,13 @@ def test_json_is_json_without_a_float_of_money(budget, command):
     assert told
 
 
-def test_names_cannot_command_the_terminal(budget):
-    budget("set", "evil\x1b[31m", "--requests", "1", "--per", "all", "--customer", "a\nb")
+def test_names_cannot_command_the_terminal(budget, url):
+    """Not even one that another program wrote."""
+    with library.open(url) as tally:
+        row = Budget(requests=1, per="all").row(
+            "budget_evil", 1, name="evil", scope={"customer": "a\nb"}
+        )
+        tally.ledger.set_budget(dataclasses.replace(row, name="evil\x1b[31m")).result()
     for command in ("list", "show evil\x1b[31m"):
         text = budget(*command.split()).stdout
         assert "\x1b" not in text

@@ -249,6 +249,12 @@ def test_an_amount_that_nobody_knows_is_empty_in_csv():
     assert (figures["cost_usd"], figures["cost_unpriced"]) == ("", "1")
 
 
+def test_a_long_tag_that_no_request_has_is_pointed_out_without_its_middle(tallystick):
+    done = tallystick("report", "--by", "x" * 5_000)
+    assert "No request has a tag 'xxx" in done.stderr
+    assert len(done.stderr) < 500
+
+
 def test_a_tag_that_no_request_has_is_pointed_out(tallystick):
     done = tallystick("report", "--by", "modle")
     assert done.returncode == 0
@@ -286,6 +292,19 @@ def test_verify_exits_with_one_and_names_what_disagrees(tallystick, ledger_file,
         (["report", "--by", "model,,agent"], 2, "lacks a name"),
         (["report", "--json", "--csv"], 2, "two formats"),
         (["runs", "--limit", "0"], 2, "--limit"),
+        (["runs", "--limit", "9" * 20], 2, "--limit"),
+        (["runs", "--since", "9999-12-31"], 2, "2262-04-11"),
+        (["report", "--until", "0001-01-01"], 2, "1677-09-22"),
+        (["report", "--by", "user", "--since", "2262-04-11T23:47:16"], 2, "2262-04-11"),
+        (["show", "\udcff"], 4, "holds no run '?'"),
+        (["report", "--by", "user", "--since", "9999-12-31"], 2, "2262-04-11"),
+        (["reprice", "--dry-run", "--since", "9999-12-31"], 2, "2262-04-11"),
+        (["budget", "explain", "--since", "9999-12-31"], 2, "2262-04-11"),
+        (
+            ["reconcile", "--older-than", "2999-01-01", "--accept-estimates", "--dry-run"],
+            2,
+            "2262-04-11",
+        ),
         (["frobnicate"], 2, "frobnicate"),
         (["show"], 2, "RUN"),
     ],

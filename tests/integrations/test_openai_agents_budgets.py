@@ -229,8 +229,9 @@ async def test_the_client_does_not_wait_and_try_a_refused_request_again(tally, p
 async def test_hidden_retries_are_held_one_by_one(tally, provider, model):
     provider.script(Fail(500), Fail(500), "at last")
     using = AsyncOpenAI(base_url=provider.base_url, api_key="test", max_retries=5)
-    with tally.run("trip", budget=Budget(requests=2)), pytest.raises(BudgetExceeded):
+    with tally.run("trip", budget=Budget(requests=2)), pytest.raises(BudgetExceeded) as caught:
         await Runner.run(Agent("A", model=model(using=using)), "x")
+    assert isinstance(caught.value, agents.AgentsException)
     assert [served.status for served in provider.served] == [500, 500]
     await using.close()
 
@@ -282,6 +283,14 @@ async def test_an_answer_that_a_budget_cut_is_counted_and_explained(
     assert (entry.outcome, entry.status) == ("incomplete", "settled")
     assert entry.output_tokens == entry.output_limit == provider.served[0].output_tokens
     assert balance(tally).spent.nanodollars == entry.cost.nanodollars
+
+
+async def test_an_answer_that_no_budget_cut_is_not_put_down_to_one(tally, provider, client, run_it):
+    provider.script(LONG)
+    settings = ModelSettings(max_tokens=300)
+    model = agents.OpenAIResponsesModel("gpt-5", client)
+    with tally.run("trip", budget=ENOUGH), pytest.raises(agents.ModelBehaviorError):
+        await run_it(Agent("A", model=model, model_settings=settings))
 
 
 async def test_a_cheaper_model_takes_over_what_does_not_fit(tally, provider, model, run_it):
@@ -360,6 +369,45 @@ async def test_a_model_that_sends_by_other_ways_is_under_the_budget_too(tally, r
     assert 600 < fake.limits[0] < 2000
 
 
+async def test_handoffs_are_held_for_with_what_else_is_sent_by_other_ways(tally):
+    """Their descriptions are input, and the provider bills them."""
+    other = Agent("Other", handoff_description=LONG)
+    with tally.run("trip", budget=Budget(tokens=1_500)), pytest.raises(BudgetExceeded):
+        await Runner.run(Agent("A", model=FakeModel(), handoffs=[other]), "x")
+    with tally.run("trip", budget=Budget(tokens=1_500)):
+        await Runner.run(Agent("A", model=FakeModel()), "x")
+
+
+class Many(agents.Model):
+    """A model whose one response stands for three requests."""
+
+    async def get_response(self, *arguments, **options):
+        usage = agents.Usage(requests=3, input_tokens=9, output_tokens=6, total_tokens=15)
+        return agents.ModelResponse([assistant_message("hello")], usage, response_id=None)
+
+    def stream_response(self, *arguments, **options):
+        raise NotImplementedError
+
+
+async def test_all_requests_that_a_response_stands_for_are_charged(tally):
+    with tally.run("trip", budget=Budget(requests=5)):
+        await Runner.run(Agent("A", model=Many()), "x")
+    assert balance(tally).spent.requests == 3
+
+
+async def test_a_model_that_is_refused_outside_any_run_leaves_none_open(tally):
+    row = Budget(requests=0, per="all").row("budget_1", 1, name="none")
+    assert tally.ledger.set_budget(row).result()
+    with pytest.raises(BudgetExceeded):
+        await tally.track(FakeModel()).get_response(
+            None, "x", model_settings=ModelSettings(), tools=[], output_schema=None, handoffs=[],
+            tracing=agents.ModelTracing.DISABLED, previous_response_id=None, conversation_id=None,
+            prompt=None,
+        )  # fmt: skip
+    tally.flush()
+    assert [run.outcome for run in tally.ledger.runs()] == ["completed"]
+
+
 async def test_a_client_outside_any_agent_gets_the_refusal_itself(tally, provider, api):
     """The openai client wraps what its HTTP client raises, and tries again."""
     with OpenAI(base_url=provider.base_url, api_key="test", max_retries=3) as plain:
@@ -424,3 +472,32 @@ def test_a_limit_of_another_api_limits_nothing(tally, provider):
             plain.responses.create(model="gpt-5", input="x", extra_body={"max_tokens": 10})
     (entry,) = run.usage.request_usage_entries
     assert entry.output_limit > 1000
+
+
+async def test_requests_that_a_model_made_unasked_are_charged_and_make_debt(tally):
+    """A response that stands for three requests, where the budget lets two pass."""
+
+    class Busy(FakeModel):
+        async def get_response(self, *arguments, **options):
+            response = await super().get_response(*arguments, **options)
+            response.usage = agents.Usage(requests=3, input_tokens=9, output_tokens=3)
+            response.usage.total_tokens = 12
+            response.usage.request_usage_entries = [
+                agents.usage.RequestUsage(3, 1, 4, *_no_details()) for _ in range(3)
+            ]
+            return response
+
+    with tally.run("trip", budget=Budget(requests=2)) as run:
+        await Runner.run(Agent("A", model=Busy()), "x")
+    found = balance(tally)
+    assert run.usage.requests == found.spent.requests == 3
+    assert (found.debt.requests, found.held.requests) == (1, 0)
+
+
+def _no_details():
+    from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
+
+    return (
+        InputTokensDetails(cached_tokens=0, cache_write_tokens=0),
+        OutputTokensDetails(reasoning_tokens=0),
+    )

@@ -311,7 +311,7 @@ async def test_a_response_that_stands_for_many_requests(tally):
 
 
 async def test_a_task_that_a_model_leaves_behind_is_the_runs_own(tally, provider, client):
-    left = []
+    left, told = [], []
 
     class Leaving(agents.Model):
         async def get_response(self, *arguments, **options):
@@ -325,9 +325,11 @@ async def test_a_task_that_a_model_leaves_behind_is_the_runs_own(tally, provider
         def stream_response(self, *arguments, **options):
             raise NotImplementedError
 
-    with tally.run("r") as run:
+    hooks = SimpleNamespace(on_llm_end=lambda _, entry: told.append(entry))
+    with tally.run("r", hooks=hooks) as run:
         await Runner.run(Agent("A", model=Leaving()), "x")
         await left[0]
+    assert len(told) == 2
     assert run.usage.requests == 2
     assert len(provider.served) == 1
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
+from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from tallystick.ledger import Adjustment, Amounts, Claim, open_ledger
+from tallystick.budget.window import window_at
+from tallystick.clock import Clock, nanoseconds
+from tallystick.ledger import Adjustment, Amounts, BudgetRow, Claim, open_ledger
 from tallystick.ledger.rollup import SUM_COLUMNS
 from tallystick.ledger.store import TOTAL_COLUMNS
 
@@ -203,6 +209,18 @@ def test_every_sum_of_a_balance_that_was_altered_is_named(budgeted, column):
         ("UPDATE balances SET limit_tokens = 501 WHERE {TEAM}", "limit of 501 tokens, and by its"),
         ("UPDATE balances SET extra_requests = 0 WHERE {TEAM}", "limit of 10 requests, and by it"),
         ("UPDATE balances SET unpriced = 3 WHERE {OWN}", "unpriced is kept as 3"),
+        ("UPDATE balances SET hard = 0 WHERE {TEAM}", "only warns, and by its budget it is hard"),
+        ("UPDATE balances SET hard = 0 WHERE {OWN}", "only warns, and by its budget it is hard"),
+        ("UPDATE budgets SET hard = 0 WHERE name = 'team'", "only warns, and was set to be hard"),
+        ("UPDATE budgets SET limit_tokens = 7 WHERE name = 'team'", "7 tokens, and was set to 500"),
+        ("UPDATE budgets SET scope = '{{\"user\":\"u\"}}' WHERE name = 'team'", "was set to {}"),
+        ("UPDATE budgets SET scope = '?' WHERE name = 'team'", "the scope of budget_"),
+        ("UPDATE budget_changes SET detail = '[]'", "cannot be read"),
+        ("DELETE FROM budget_changes WHERE change = 'set'", "no change that says how it was set"),
+        ("DELETE FROM budget_changes WHERE change = 'top up'", "1 requests extra, and was"),
+        (("UPDATE balances SET extra_tokens = 5, limit_tokens = limit_tokens + 5 WHERE {OWN} "
+          "OR {TEAM}"), "has 5 tokens extra, and was topped up with 0"),
+        ("UPDATE balances SET begins_at = 1, ends_at = 2 WHERE {TEAM}", "is bounded by time"),
         # I2
         ("DELETE FROM holds WHERE {OWN} AND {SETTLED}", "was sent without a hold on budget_"),
         ("DELETE FROM holds WHERE {OWN} AND status = 'held'", "was sent without a hold on"),
@@ -231,6 +249,92 @@ def test_every_sum_of_a_balance_that_was_altered_is_named(budgeted, column):
 def test_a_planted_fault_of_a_budget_is_found(budgeted, change, words):
     tamper(budgeted, change.format(**WHERE))
     assert words in problems(budgeted)
+
+
+ENDED, OPEN = "2026-03-27T00:00+01:00", "2026-03-29T00:00+01:00"
+
+
+@pytest.fixture
+def windowed(path, make):
+    """A closed ledger with a budget per day in Berlin: a window that has ended, and one of today.
+
+    Today the clocks go forward. The limit was changed meanwhile, and today it was topped up.
+    """
+    clock = Manual("2026-03-27T12:00+00:00")
+    make.clock = clock
+    with open_ledger(path, clock=clock) as ledger:
+        run = make.run(ledger)
+        daily = make.budget("daily", per="day", zone="Europe/Berlin", tokens=500)
+        ledger.set_budget(daily).result()
+        for now, window, hours in (
+            ("2026-03-27T12:00Z", ENDED, 24),
+            ("2026-03-29T12:00Z", OPEN, 23),
+        ):
+            clock.at = moment(now)
+            begins = moment(window)
+            claim = Claim(daily, window, begins, begins + hours * 3600 * 10**9)
+            make.hold_on(ledger, run, claim)
+            ledger.set_budget(dataclasses.replace(daily, limits=Amounts(None, 600, None))).result()
+        ledger.set_budget(dataclasses.replace(daily, limits=Amounts(None, 700, None),
+                                              created_at=clock.at)).result()  # fmt: skip
+        ledger.top_up(claim, Amounts(None, 50, None)).result()
+        assert [balance.limits.tokens for balance in ledger.balances(daily.id)] == [750, 600]
+        assert ledger.verify().problems == ()
+    return path
+
+
+class Manual(Clock):
+    """A clock that stands where it was put."""
+
+    def __init__(self, at: str) -> None:
+        self.at = moment(at)
+
+    def now(self) -> int:
+        return self.at
+
+
+def moment(text: str) -> int:
+    return nanoseconds(datetime.fromisoformat(text))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("limit_tokens = 999 WHERE \"window\" = '{OPEN}'", "by its budget it is 750"),
+        ("limit_tokens = 999 WHERE \"window\" = '{ENDED}'", "by its budget it is 600"),
+        ("limit_tokens = NULL WHERE \"window\" = '{OPEN}'", "none tokens, and by its budget it is"),
+        ("begins_at = begins_at - 3600000000000", "begins at 1774562400000000000, which is not"),
+        ("ends_at = ends_at + 3600000000000 WHERE \"window\" = '{ENDED}'", "not the end of its d"),
+        ("ends_at = ends_at + 86400000000000 WHERE \"window\" = '{OPEN}'", "not the end of its d"),
+        ("begins_at = NULL, ends_at = NULL", "is not bounded by time (None to None)"),
+        ("limit_tokens = 800, extra_tokens = 100 WHERE \"window\" = '{OPEN}'",
+         "has 100 tokens extra, and was topped up with 50"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_of_a_window_is_found(windowed, change, words):
+    tamper(windowed, f"UPDATE balances SET {change.format(ENDED=ENDED, OPEN=OPEN)}")  # noqa: S608
+    assert words in problems(windowed)
+
+
+@given(
+    some.sampled_from(["hour", "day", "week", "month"]),
+    some.sampled_from(
+        ["UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Asia/Kolkata",
+         "Pacific/Chatham", "America/Santiago", "Africa/Cairo"]
+    ),
+    some.integers(moment("2020-01-01T00:00Z"), moment("2036-01-01T00:00Z")),
+)  # fmt: skip
+def test_every_window_of_the_guard_agrees_with_its_name(per, zone, now):
+    """Also where the clocks are put at midnight, by half an hour, or over the end of a month."""
+    window = window_at(per, zone, now)
+    with open_ledger(":memory:") as ledger:
+        budget = BudgetRow("budget_1", "b", per, Amounts(None, None, 1), 0, zone=zone)
+        ledger.set_budget(budget).result()
+        # A top-up of nothing opens the window.
+        ledger.top_up(Claim(budget, *window), Amounts()).result()
+        found = ledger.verify()
+    assert found.balances == 1
+    assert found.problems == ()
 
 
 def test_what_a_budget_let_pass_without_a_hold_is_a_note(path, make):

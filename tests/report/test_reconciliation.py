@@ -379,9 +379,10 @@ def test_what_is_open_or_unknown_beside_them_settles_nothing(make, export, other
         ({"model": "my-alias", "at": -3_600, "duration": 5_400.0}, "my-alias"),
         ({"at": -3_600, "duration": 5_400.0}, "reaches across the edge"),
         ({"at": -3_600, "duration": 100_000.0}, "reaches across the edge"),
+        ({"at": -3_600, "duration": 5_400.0, "status": "in_doubt"}, "reaches across the edge"),
     ],
 )
-def test_a_settled_request_that_may_be_in_the_remainder_settles_nothing(make, export, other, why):
+def test_beside_a_request_that_may_be_in_the_remainder_nothing_is_settled(make, export, other, why):
     entries = [make(**{"at": 0, **other}), make(60, status="in_doubt")]
     for requests in (2, None):
         assert re.search(why, reasons(plan(export(page([result(requests, 200, 20)])), entries)))
@@ -570,6 +571,10 @@ def test_costs_are_compared_and_shared_out_to_nobody(make, export):
     assert check.billed_nanodollars == 300_000_000
     assert (check.ledger.nanodollars, check.ledger.unpriced) == (45_000, 1)
     assert Decimal(check.to_dict()["billed_usd"]) == Decimal("0.3")
+    both = [page([result(2, 200, 20)]), costs]
+    assert after(plan(export(both), entries))["req_2"].input_tokens == 100
+    with pytest.raises(ConfigError, match=r"\[1\]: data\[0\]: it overlaps with .*\[0\]: data\[0\]"):
+        export([costs, costs])
 
 
 @pytest.mark.parametrize(
@@ -606,7 +611,11 @@ def test_costs_are_compared_and_shared_out_to_nobody(make, export):
         ),
         ("a.csv", bucket_lines(2), "a.csv: line 3: it overlaps with a.csv: line 2"),
         ("a.json", page_from(10**15), r"data\[0\]: start_time: 1000000000000000 is not within"),
-        ("a.json", page_from("0001-01-01T00:00+14:00"), r"start_time: .* is not within the years"),
+        (
+            "a.json",
+            page_from("0001-01-01T00:00+14:00"),
+            r"'0001-01-01T00:00\+14:00' is not within the years",
+        ),
         ("a.json", [page([result(None, 5, 5)])] * 2, r"\[1\]: data\[0\]: it overlaps with .*\[0\]"),
         (
             "a.json",

@@ -139,6 +139,15 @@ class Guard:
             self._standing = (version, tuple(self._ledger.budgets()))
             return self._standing
 
+    def in_scope(self, draft: Draft) -> tuple[Claim, ...]:
+        """Return the budgets that a request falls under.
+
+        Raises:
+            LedgerError: the standing budgets were never read, and cannot be.
+        """
+        _, standing = self._standing or self.refresh()
+        return tuple(self.claims(draft, standing))
+
     def is_changed(self, stop: Stop) -> bool:
         """Whether the budget that stopped a run was set, topped up or removed since.
 

@@ -19,8 +19,15 @@ from tallystick.cli import show as show_file
 from tallystick.cli import verify as verify_file
 from tallystick.cli.exits import Exit
 from tallystick.cli.options import ledger_named
-from tallystick.cli.table import print_line
-from tallystick.cli.terminal import ensure_streams, finish, open_console, unwritten, write
+from tallystick.cli.table import print_line, shortened
+from tallystick.cli.terminal import (
+    ensure_streams,
+    finish,
+    glyphs,
+    open_console,
+    unwritten,
+    write,
+)
 from tallystick.errors import NotFound, TallystickError
 
 _BEGINNING = """\b
@@ -135,9 +142,16 @@ def run() -> int:
     return finish(Exit.OK)
 
 
+LONGEST_WORD = 256
+"""A name in an error is written without its middle from here on; most paths are shorter."""
+
+
 def complain(error: TallystickError) -> int:
     """Print an error on one line of standard error; return the exit code that stands for it."""
-    print_line(open_console(errors=True), f"tallystick: {' '.join(str(error).split())}")
+    console = open_console(errors=True)
+    ellipsis = glyphs(console).ellipsis
+    words = (shortened(word, LONGEST_WORD, ellipsis) for word in str(error).split())
+    print_line(console, f"tallystick: {' '.join(words)}")
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.NO_LEDGER
 
 

@@ -11,6 +11,8 @@ from tallystick.ledger import Ledger, open_ledger
 from tallystick.report import Period
 from tallystick.report.period import ACCEPTED
 
+_HOUR = 3_600 * 10**9
+
 SinceOption = Annotated[
     str | None,
     typer.Option("--since", metavar="WHEN", help=f"From then on: {ACCEPTED}.", show_default=False),
@@ -65,7 +67,9 @@ def read_period(since: str | None, until: str | None = None) -> Period:
         period = Period.read(since, until, Clock().now())
         for moment in (period.since, period.until):
             if moment is not None:
-                checked(moment)
+                # Reports read whole hours around it.
+                checked(moment - _HOUR)
+                checked(moment + _HOUR)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return period

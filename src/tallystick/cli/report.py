@@ -16,8 +16,8 @@ from tallystick.cli.options import (
     open_for_reading,
     read_period,
 )
-from tallystick.cli.table import print_line
-from tallystick.cli.terminal import open_console, print_json, shown, write
+from tallystick.cli.table import print_line, shortened
+from tallystick.cli.terminal import glyphs, open_console, print_json, shown, write
 from tallystick.clock import timestamp
 from tallystick.report import Key, Report, read_keys, usage_within
 from tallystick.report.grouping import KEYS, suggestion
@@ -27,6 +27,9 @@ EXAMPLES = examples(
     "tallystick report --by day,model --since 2026-11-01 --until 2026-12-01",
     "tallystick report --by customer,feature --csv > usage.csv",
 )
+
+LONGEST_TAG = 60
+"""A tag that no request has is repeated in so many cells."""
 
 
 def report(
@@ -94,4 +97,6 @@ def _warn_of_absent_tags(value: Report) -> None:
             meant = f"{close!r} without 'tag:' is the key of that name."
         else:
             meant = f"did you mean {close!r}?" if close else f"keys are {', '.join(KEYS)}."
-        print_line(open_console(errors=True), f"No request has a tag {shown(tag)!r}; {meant}")
+        console = open_console(errors=True)
+        name = shortened(shown(tag), LONGEST_TAG, glyphs(console).ellipsis)
+        print_line(console, f"No request has a tag {name!r}; {meant}")

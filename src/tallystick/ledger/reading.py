@@ -102,6 +102,8 @@ class Reading(BudgetReading):
         Raises:
             NotFound: there is none, or several; then the message names them.
         """
+        # No database is asked for a text that it cannot hold, such as half of a character.
+        identity = identity.encode("utf-8", "replace").decode()
         start = identity if identity.startswith("run_") else f"run_{identity}"
         rows = self._store.query(
             f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ? OR (id >= ? AND id < ?) "  # noqa: S608

@@ -184,7 +184,7 @@ BUDGETS: Final = (
             status = 'settled',
             spent_nanodollars = ifnull(NEW.cost_nanodollars, nanodollars),
             spent_tokens = ifnull(NEW.total_tokens, tokens),
-            spent_requests = requests
+            spent_requests = 1
         WHERE entry_id = NEW.id;
     END
     """,

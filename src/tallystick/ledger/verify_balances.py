@@ -22,6 +22,8 @@ class _Setting(NamedTuple):
     made_at: int
     limits: Amounts
     hard: bool
+    per: str
+    scope: Any
 
 
 class _TopUp(NamedTuple):
@@ -35,7 +37,6 @@ class _Budget(NamedTuple):
 
     id: str
     standing: bool
-    per: str
     zone: str
     now: _Setting
     settings: list[_Setting]
@@ -54,7 +55,7 @@ class _Balance(NamedTuple):
 
 
 _BUDGETS = (
-    "SELECT id, run_id IS NULL, per, zone, created_at, hard, "
+    "SELECT id, run_id IS NULL, zone, created_at, hard, per, scope, "
     "limit_nanodollars, limit_tokens, limit_requests FROM budgets"
 )
 _CHANGES = (
@@ -82,20 +83,24 @@ _NEAR = timedelta(hours=3)
 def balance_problems(query: Query) -> Iterator[str]:
     """Say which limits and windows do not follow from how budgets were set and topped up."""
     budgets: dict[str, _Budget] = {}
-    for budget_id, standing, per, zone, created_at, hard, *limits in query(_BUDGETS):
-        now = _Setting(created_at, Amounts(*limits), bool(hard))
-        budgets[budget_id] = _Budget(budget_id, bool(standing), per, zone, now, [], [])
+    for budget_id, standing, zone, created_at, hard, per, scope, *limits in query(_BUDGETS):
+        try:
+            now = _Setting(created_at, Amounts(*limits), bool(hard), per, json.loads(scope))
+        except ValueError:
+            yield f"the scope of {budget_id} cannot be read"
+            continue
+        budgets[budget_id] = _Budget(budget_id, bool(standing), zone, now, [], [])
     for budget_id, number, change, made_at, text in query(_CHANGES):
         if budget_id not in budgets:
-            continue  # that it refers to nothing is told as a broken key
+            continue  # what it refers to is not there, and that is told already
         budget = budgets[budget_id]
         try:
             detail = json.loads(text)
             if change == "set":
-                setting = _Setting(made_at, Amounts(*detail["limits"]), detail["hard"])
-                budget.settings.append(setting)
+                how = (detail["hard"], detail["per"], detail["scope"])
+                budget.settings.append(_Setting(made_at, _amounts(detail["limits"]), *how))
             else:
-                added = Amounts(*detail["amounts"])
+                added = _amounts(detail["amounts"])
                 budget.top_ups.append(_TopUp(made_at, detail["window"], added))
         except (ValueError, TypeError, KeyError):
             yield f"the change {number} of {budget_id} cannot be read"
@@ -124,6 +129,12 @@ def balance_problems(query: Query) -> Iterator[str]:
             yield f"{balance.budget_id} in {balance.window} {words}"
 
 
+def _amounts(numbers: list[Any]) -> Amounts:
+    if not all(number is None or isinstance(number, int) for number in numbers):
+        raise ValueError(f"an amount is a whole number, or none: {numbers}")
+    return Amounts(*numbers)
+
+
 def _setting_problems(budget: _Budget) -> Iterator[str]:
     """Compare a standing budget with the newest row that says how it was set."""
     if not budget.standing:
@@ -134,9 +145,15 @@ def _setting_problems(budget: _Budget) -> Iterator[str]:
     newest = budget.settings[-1]
     if budget.now.hard != newest.hard:
         yield f"{budget.id} is {_kind(budget.now.hard)}, and was set to be {_kind(newest.hard)}"
-    for unit, limit, was_set in zip(UNITS, budget.now.limits, newest.limits, strict=True):
-        if limit != was_set:
-            now, then = _or_none(limit), _or_none(was_set)
+    for name, is_now, was_set in (
+        ("per", budget.now.per, newest.per),
+        ("scope", budget.now.scope, newest.scope),
+    ):
+        if is_now != was_set:
+            yield f"{budget.id} has the {name} {is_now}, and was set to {was_set}"
+    for unit, limit, limit_set in zip(UNITS, budget.now.limits, newest.limits, strict=True):
+        if limit != limit_set:
+            now, then = _or_none(limit), _or_none(limit_set)
             yield f"{budget.id} has a limit of {now} {unit}, and was set to {then}"
 
 
@@ -194,8 +211,8 @@ def _extra_problems(budget: _Budget, balance: _Balance) -> Iterator[str]:
 def _window_problems(budget: _Budget, balance: _Balance) -> Iterator[str]:
     """Compare when a window begins and ends with its name, and with the clocks of its zone."""
     begins_at, ends_at = balance.begins_at, balance.ends_at
-    if budget.per not in _NOMINAL:
-        unbounded = budget.per == "run" or balance.window == "all"
+    if budget.now.per not in _NOMINAL:
+        unbounded = budget.now.per == "run" or balance.window == "all"
         if unbounded and (begins_at, ends_at) != (None, None):
             yield f"is bounded by time ({begins_at} to {ends_at}), and its budget is not"
         return
@@ -212,7 +229,7 @@ def _window_problems(budget: _Budget, balance: _Balance) -> Iterator[str]:
     elif begins_at // (60 * _SECOND) != int(named.timestamp()) // 60:
         yield f"begins at {begins_at}, which is not what its name says"
     elif not _is_end(budget, begins_at, ends_at):
-        yield f"ends at {ends_at}, which is not the end of its {budget.per}"
+        yield f"ends at {ends_at}, which is not the end of its {budget.now.per}"
 
 
 def _is_end(budget: _Budget, begins_at: int, ends_at: int) -> bool:
@@ -223,14 +240,14 @@ def _is_end(budget: _Budget, begins_at: int, ends_at: int) -> bool:
             datetime.fromtimestamp(moment // _SECOND, zone) for moment in (begins_at, ends_at)
         )
         if not (_is_steady(begins) and _is_steady(ends)):
-            return begins_at < ends_at <= begins_at + _seconds(_NOMINAL[budget.per] + _NEAR)
+            return begins_at < ends_at <= begins_at + _seconds(_NOMINAL[budget.now.per] + _NEAR)
     except (ZoneInfoNotFoundError, ValueError, OverflowError, OSError):
         # Without the data of the zone nobody can tell; a moment that is no date is no end.
-        return begins_at < ends_at <= begins_at + _seconds(_NOMINAL[budget.per] + _NEAR)
-    if budget.per == "hour":
+        return begins_at < ends_at <= begins_at + _seconds(_NOMINAL[budget.now.per] + _NEAR)
+    if budget.now.per == "hour":
         return ends_at - begins_at == _seconds(_NOMINAL["hour"])
-    following = begins.replace(tzinfo=None) + _NOMINAL[budget.per]
-    if budget.per == "month":
+    following = begins.replace(tzinfo=None) + _NOMINAL[budget.now.per]
+    if budget.now.per == "month":
         following = following.replace(day=1)
     return ends_at == int(following.replace(tzinfo=zone).timestamp()) * _SECOND
 

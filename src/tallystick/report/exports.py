@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tallystick.clock import nanoseconds
-from tallystick.counts import count, shown
+from tallystick.counts import count
 from tallystick.errors import ConfigError
 from tallystick.money import nanodollars
 
@@ -128,7 +128,7 @@ class Export:
         """
         first = self._places.setdefault(key, place.where)
         if first != place.where:
-            raise ConfigError(f"{place.where}: it overlaps with {first}: both are of the same")
+            raise ConfigError(f"{place.where}: it overlaps with {first}; give it once")
 
 
 def read_export(path: Path) -> Export:
@@ -193,7 +193,7 @@ class _Place:
                 self.fail(name, "it is missing" if value is None else f"{value!r} is no moment")
             known = nanoseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
         if not _FIRST <= known < _BEYOND:
-            self.fail(name, f"{shown(value)} is not within the years 1678 to 2261")
+            self.fail(name, f"{value!r:.40} is not within the years 1678 to 2261")
         return known
 
     def amount(self, name: str) -> int | None:

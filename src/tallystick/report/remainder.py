@@ -337,9 +337,10 @@ def _sum(buckets: Sequence[BilledBucket]) -> tuple[dict[str, int], int | None]:
 
 def _end_of(entry: RequestUsage, start: int) -> int:
     """Return until when a request may have been billed."""
-    if entry.status == "settled" and entry.duration is not None:
-        return start + round(entry.duration * 1e9)
-    return start + LONGEST
+    if entry.duration is None:
+        return start + LONGEST
+    taken = round(entry.duration * 1e9)
+    return start + (taken if entry.status == "settled" else max(taken, LONGEST))
 
 
 def _reaches_into(entry: RequestUsage, span: _Span) -> bool:

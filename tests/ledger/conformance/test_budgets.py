@@ -8,6 +8,7 @@ import pytest
 
 from tallystick.errors import LedgerError
 from tallystick.ledger import (
+    UNITS,
     Amounts,
     Ask,
     BudgetRow,
@@ -17,7 +18,7 @@ from tallystick.ledger import (
     Granted,
     HoldRefused,
 )
-from tallystick.ledger.store import RemoveBudget, SetBudget, TopUp
+from tallystick.ledger.store import Hold, RemoveBudget, SetBudget, TopUp
 
 NOTHING = Amounts(0, 0, 0)
 MOST = Amounts(100, 44, 1)
@@ -93,6 +94,20 @@ def test_the_answer_is_clamped_to_what_the_tightest_budget_affords(write, claime
     assert write.balance(tight).room("tokens") == 0
 
 
+def test_what_fits_exactly_is_limited_by_nobody(write, claimed):
+    claim = claimed(*MOST)
+    assert write.do(write.asking(write.entry(write.run()), claim)) == Granted(40)
+    assert all(write.balance(claim).room(unit) == 0 for unit in UNITS)
+
+
+def test_a_run_that_could_not_be_written_is_written_before_its_budget(write):
+    run = write.row()
+    own = write.budget("own", run_id=run.id, per="run", limits=MOST)
+    claims = (Claim(own, run.id),)
+    operation = Hold(write.entry(run), 5, (run,), Ask(60, 1, 4, 1, 40, 10), claims, write.version())
+    assert write.do(operation) == Granted(40)
+
+
 def test_an_amount_that_nobody_knows_is_let_pass_and_counted(write, claimed):
     claim = claimed(10)
     entry = write.hold(write.run(), claim, ask=Ask(None, 0, None, 0, 40, 40))
@@ -152,6 +167,13 @@ def test_a_budget_that_only_warns_refuses_nothing_and_counts_the_debt(write, cla
     assert write.balance(claim).debt == (50, 0, 0)
     write.end(entry, cost_nanodollars=0, total_tokens=0)
     assert write.balance(claim).debt == NOTHING
+
+
+def test_a_budget_that_only_warns_is_not_exceeded_by_what_fits_exactly(write, claimed):
+    """What is held counts, which another budget may have lowered, and not what was wanted."""
+    soft = claimed(60 + 25, 4 + 25, 1, name="soft", hard=False)
+    tight = claimed(None, 4 + 25, name="tight")
+    assert write.do(write.asking(write.entry(write.run()), soft, tight)) == Granted(25, "tight")
 
 
 def test_a_mark_is_warned_of_once_in_each_window_and_again_after_a_new_limit(write, claimed):
@@ -225,6 +247,10 @@ def test_a_budget_of_another_scope_or_window_begins_anew_under_its_name(write, c
         (scoped.budget.id, 1, {"customer": "acme"}),
     ]
     assert write.balance(scoped) is None
+    zoned = claimed(1_000, scope={"customer": "acme"}, zone="Europe/Berlin")
+    assert write.store.query("SELECT id FROM budgets WHERE removed_at IS NULL") == [
+        (zoned.budget.id,)
+    ]
 
 
 def test_a_removed_budget_keeps_what_it_holds_until_that_ends(write, claimed):

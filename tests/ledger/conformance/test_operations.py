@@ -248,6 +248,8 @@ def test_two_stores_that_write_at_once_never_hold_more_than_the_limit(write, ano
         ("DELETE FROM holds", "never deleted"),
         ("DELETE FROM balances", "never deleted"),
         ("UPDATE balances SET held_nanodollars = 2000", "CHECK"),
+        ("UPDATE balances SET held_tokens = 2000", "CHECK"),
+        ("UPDATE balances SET held_requests = 2000", "CHECK"),
         ("UPDATE balances SET spent_tokens = -1", "CHECK"),
         ("DELETE FROM budgets", "never deleted"),
         ("UPDATE budget_changes SET made_at = 1", "never changes"),
@@ -262,7 +264,7 @@ def test_two_stores_that_write_at_once_never_hold_more_than_the_limit(write, ano
 def test_the_database_itself_refuses_what_must_not_happen(write, database, claimed, change, words):
     """I7, whichever program opens it."""
     run = write.run()
-    entry = write.hold(run, claimed(1_000))
+    entry = write.hold(run, claimed(1_000, 1_000, 1_000))
     write.end(entry, **COUNTS)
     write.do(Adjust((adjustment(entry, 7),)))
     write.do(KeepBook(BOOK, packed(b"x"), 5))

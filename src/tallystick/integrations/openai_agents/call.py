@@ -129,7 +129,7 @@ class ModelCall:
         elif not self.requests:
             # It was to be seen on HTTP, and has another way out, as a client of a test has.
             request = self._request()
-            request.hold()
+            request.hold_late()
             self._settle_by(response, request)
         self.give_up("response_not_read", "completed")
 
@@ -160,7 +160,7 @@ class ModelCall:
         request.settle(first)
         for other in others:
             extra = self._request()
-            extra.hold()
+            extra.hold_late()
             extra.settle(other)
 
     def fail(self, error: BaseException, seen: Reading | None = None) -> None:
