@@ -51,3 +51,18 @@ def model(api, client):
         return agents.OpenAIChatCompletionsModel(name, using or client)
 
     return make
+
+
+@pytest.fixture(params=["plain", "streamed"])
+def run_it(request):
+    """Run an agent to its end, plain or streamed."""
+
+    async def run(agent, question="x", **options):
+        if request.param == "plain":
+            return await agents.Runner.run(agent, question, **options)
+        result = agents.Runner.run_streamed(agent, question, **options)
+        async for _ in result.stream_events():
+            pass
+        return result
+
+    return run

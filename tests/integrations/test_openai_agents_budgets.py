@@ -49,21 +49,6 @@ def tally(tmp_path):
         assert opened.ledger.verify().problems == ()
 
 
-@pytest.fixture(params=["plain", "streamed"])
-def run_it(request):
-    """Run an agent to its end, plain or streamed."""
-
-    async def run(agent, question="x", **options):
-        if request.param == "plain":
-            return await Runner.run(agent, question, **options)
-        result = Runner.run_streamed(agent, question, **options)
-        async for _ in result.stream_events():
-            pass
-        return result
-
-    return run
-
-
 @pytest.fixture
 def limits(provider):
     """The limits on the answer that the provider was sent, in their order."""

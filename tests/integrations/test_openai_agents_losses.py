@@ -34,21 +34,6 @@ RETRIES = ModelSettings(
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
 
-@pytest.fixture(params=["plain", "streamed"])
-def run_it(request):
-    """Run an agent to its end, plain or streamed."""
-
-    async def run(agent, question="x", **options):
-        if request.param == "plain":
-            return await Runner.run(agent, question, **options)
-        result = Runner.run_streamed(agent, question, **options)
-        async for _ in result.stream_events():
-            pass
-        return result
-
-    return run
-
-
 # Nested runs.
 
 

@@ -77,10 +77,6 @@ class Terms(NamedTuple):
     """None where there are no claims."""
     limits: bool = False
     """Whether the limit on the answer is what the hold rests on, so that it has to be sent."""
-    rule: str | None = None
-    """By which rates the most was worked out."""
-    basis: str | None = None
-    """What the bound of the input rests on."""
 
     @property
     def hard(self) -> tuple[BudgetRow, ...]:
@@ -165,12 +161,8 @@ class Guard:
             LedgerError: the standing budgets were never read, and cannot be.
         """
         version, standing = self._standing or self.refresh()
-        if not standing and not draft.budgets:
-            return Terms((), version, None)
         claims = tuple(self.claims(draft, standing))
-        if not claims:
-            return Terms((), version, None)
-        return self._held(draft, claims, version)
+        return self._held(draft, claims, version) if claims else Terms((), version, None)
 
     def claims(self, draft: Draft, standing: Iterable[BudgetRow]) -> Iterable[Claim]:
         """Yield the budgets that a request falls under: those of its runs, then standing ones."""
@@ -200,7 +192,7 @@ class Guard:
         clamps = draft.asked.max_output_tokens is None or ask.least < ask.output_tokens
         limitable = draft.api not in UNLIMITED_APIS | UNLIMITABLE_APIS
         limits = limitable and bool(strict) and clamps
-        return Terms(claims, version, ask, limits, bound.rule, bound.basis)
+        return Terms(claims, version, ask, limits)
 
     def bound(self, draft: Draft, *, priced: bool = True) -> Bound:
         """Return the most that a request can come to, before any budget is asked.
@@ -326,7 +318,7 @@ def doubt_of(budget: BudgetRow, bound: Bound, draft: Draft) -> BudgetUncertain |
     """
     allowed = budget.policy.get("allow", ())
     if bound.unbounded is not None and "unbounded" not in allowed:
-        what, why, setting = "its input has no bound", bound.unbounded, "unbounded"
+        what, why, setting = "it has no bound", bound.unbounded, "unbounded"
     elif (
         budget.limits.nanodollars is not None
         and bound.nanodollars is None

@@ -384,7 +384,8 @@ def _bar(value: BudgetStatus, unit: Unit, marks: Glyphs) -> Text:
     spent_cells = -(-spent * BAR_WIDTH // whole)
     held_cells = min(-(-held * BAR_WIDTH // whole), BAR_WIDTH - spent_cells)
     rest = BAR_WIDTH - spent_cells - held_cells
-    style = _style(value, value.used_percent(unit) or 0)
+    percent = value.used_percent(unit)
+    style = cells.DIM if percent is None else _style(value, percent)
     return Text.assemble(
         (marks.bar * spent_cells, style),
         (marks.doubtful_bar * held_cells, cells.DOUBTFUL),

@@ -147,7 +147,7 @@ class Balance:
 
 
 class Granted(NamedTuple):
-    """What a hold was granted: the limit on the answer, and budgets that it passed a mark of."""
+    """What a hold was granted: the limit on the answer, and by whom it was lowered."""
 
     output_tokens: int
     limited_by: str | None = None
