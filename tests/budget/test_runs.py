@@ -331,6 +331,17 @@ def test_a_limit_that_is_no_limit_is_none(tally):
         assert ask(run, limit=10**15).output_limit == 1000
 
 
+def test_of_two_limits_on_an_answer_the_higher_is_held(tally):
+    """Nobody knows which of them a server goes by."""
+    body = {"model": "ten-cents", "messages": [], "max_tokens": 10, "max_completion_tokens": 500}
+    with tally.run("r", budget=Budget(usd=1)) as run:
+        request = run.request(provider="local", body=body)
+        request.hold()
+    (found,) = balances(tally)
+    assert found.held.nanodollars == 500_000_000
+    request.release()
+
+
 def test_an_answer_that_takes_no_limit_has_no_bound(tally):
     body = {"model": "ten-cents", "input": "x"}
     with tally.run("r", budget=Budget(usd=1)) as run:
